@@ -1,0 +1,1 @@
+"""The world behind the ports: SQLite, files, HTTP, the clock."""

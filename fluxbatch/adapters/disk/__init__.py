@@ -1,0 +1,9 @@
+"""Local files: photos in, images out, and what a run keeps beside them."""
+
+from fluxbatch.adapters.disk.events import EventLog
+from fluxbatch.adapters.disk.lock import FolderLock
+from fluxbatch.adapters.disk.memo import SqliteMemo
+from fluxbatch.adapters.disk.photos import FileSource
+from fluxbatch.adapters.disk.sink import FolderSink
+
+__all__ = ["EventLog", "FileSource", "FolderLock", "FolderSink", "SqliteMemo"]

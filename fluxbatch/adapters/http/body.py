@@ -1,0 +1,139 @@
+"""The request body: JSON with images in it, streamed from disk in pieces.
+
+Memory per upload is one piece, whatever the photos weigh; the length is known beforehand. The gate keeps a socket that
+takes everything at once from starving the event loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import orjson
+import pybase64
+from aiohttp.http import StreamWriter
+from aiohttp.payload import Payload
+from anyio.lowlevel import checkpoint
+
+from fluxbatch.errors import PhotoError
+from fluxbatch.model.job import Photo
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+    from collections.abc import Callable, Iterable
+
+    from aiohttp.abc import AbstractStreamWriter
+
+    from fluxbatch.model.job import PlannedJob
+    from fluxbatch.ports import PhotoReader, Source
+
+__all__ = ["PIECE", "RequestBody", "UploadGate", "segments"]
+
+PIECE: Final = 96 * 1024
+"""raw bytes a piece: a multiple of 3, so that pieces of base64 join without padding"""
+
+
+class UploadGate:
+    """One turn at a time over all uploads: read a piece, encode it, hand it to the socket, let the loop breathe.
+
+    The buffer is shared: a piece is encoded before the turn ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._buffer = memoryview(bytearray(PIECE))
+
+    async def pass_on(self, reader: PhotoReader, writer: StreamWriter) -> int:
+        """Send the next piece; return its raw size, 0 at the end of the photo."""
+        async with self._lock:
+            size = reader.readinto(self._buffer)
+            if size:
+                await writer.write(pybase64.b64encode(self._buffer[:size]), drain=False)
+            await checkpoint()
+        return size
+
+
+class RequestBody(Payload):
+    """The body of one request.
+
+    Args:
+        parts: JSON text and photos, in order; the last one is text.
+        source: opens the photos.
+        gate: shared by all uploads.
+        progress: told after each piece that the network took, with True once the last byte is about to go.
+
+    Attributes:
+        complete: the last byte was handed to the network: from now on the request may be billed.
+        error: what was wrong with a photo, if that broke the body off.
+    """
+
+    def __init__(
+        self, parts: Iterable[bytes | Photo], source: Source, gate: UploadGate, progress: Callable[[bool], None]
+    ) -> None:
+        super().__init__(None, content_type="application/json")
+        self._parts = tuple(parts)
+        self._source = source
+        self._gate = gate
+        self._progress = progress
+        self._size = sum(_encoded_size(part.size) if isinstance(part, Photo) else len(part) for part in self._parts)
+        self.complete = False
+        self.error: PhotoError | None = None
+        self._transport: Transport | None = None
+
+    def abort(self) -> None:
+        """Cut the connection at once: a mere close would wait for the other side to take what is buffered."""
+        transport = self._transport
+        if transport is not None:
+            transport.abort()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  # aiohttp's signature
+        """A streamed body has no text of its own."""
+        raise TypeError("a request body is streamed, not decoded")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send everything. Breaks off before the last byte if a photo is not the one that was checked."""
+        assert isinstance(writer, StreamWriter)
+        self._transport = writer.transport
+        for part in self._parts[:-1]:
+            if isinstance(part, Photo):
+                await self._send_photo(part, writer)
+            else:
+                await writer.write(part)
+            self._progress(False)
+        last = self._parts[-1]
+        assert isinstance(last, bytes)
+        self.complete = True
+        await writer.write(last)
+        self._progress(True)
+
+    async def _send_photo(self, photo: Photo, writer: StreamWriter) -> None:
+        try:
+            reader = self._source.open(photo)
+            try:
+                while await self._gate.pass_on(reader, writer):
+                    await writer.drain()
+                    self._progress(False)
+                reader.verify()
+            finally:
+                reader.close()
+        except PhotoError as error:
+            self.error = error
+            raise
+
+
+def segments(job: PlannedJob) -> list[bytes | Photo]:
+    """The body of a job as JSON text with photos in between, image 1 first, always ending in text."""
+    parts: list[bytes | Photo] = []
+    text = orjson.dumps(dict(job.fields))[:-1]
+    for number, image in enumerate(job.images, start=1):
+        name = b"input_image" if number == 1 else b"input_image_%d" % number
+        if isinstance(image, Photo):
+            parts += [text + b',"%b":"data:%b;base64,' % (name, image.mime.encode()), image]
+            text = b'"'
+        else:
+            text += b',"%b":%b' % (name, orjson.dumps(image.ref))
+    return [*parts, text + b"}"]
+
+
+def _encoded_size(raw: int) -> int:
+    return (raw + 2) // 3 * 4

@@ -1,0 +1,216 @@
+"""The ``Ledger`` port on stdlib ``sqlite3``."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio.to_thread
+import orjson
+
+from fluxbatch.adapters.ledger import codec, schema
+from fluxbatch.adapters.ledger.thread import CommitThread
+from fluxbatch.errors import StepRefused, UsageError
+from fluxbatch.model.state import NEXT
+from fluxbatch.ports import RunRow, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from fluxbatch.model.job import Record, Step
+    from fluxbatch.ports import Enlisted
+
+__all__ = ["SqliteLedger"]
+
+_PAGE = 500
+_MOST_VARIABLES = 500
+
+
+class SqliteLedger:
+    """The ledger of one output folder, in one file that only its owner may read.
+
+    Args:
+        path: of the database; made if it isn't there.
+        kind: what the folder's images are, ``live`` or ``simulated``; it never changes.
+        readonly: only look; the file must be there.
+    """
+
+    def __init__(self, path: Path, *, kind: str = "", readonly: bool = False) -> None:
+        self._path = path
+        self._kind = kind
+        self._readonly = readonly
+        self._thread = CommitThread(self._connect)
+        self._run_id = ""
+
+    async def open(self) -> Self:
+        """Open the database now rather than at the first call.
+
+        Raises:
+            UsageError: the folder holds images of the other kind, or its ledger is of a newer version.
+            StorageError: it can't be opened.
+        """
+        await self._thread.call(self._check_about)
+        return self
+
+    async def kind(self) -> str:
+        """What the folder's images are: ``live`` or ``simulated``."""
+        return await self._thread.call(lambda db: _about(db, "kind"))
+
+    async def begin(self, run: RunRow) -> None:
+        """Open a run."""
+        self._run_id = run.id
+        await self._thread.call(lambda db: _run(db, schema.BEGIN_RUN, (run.id, run.started_at)))
+
+    async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
+        """Close a run with its account."""
+        data = orjson.dumps(dict(summary))
+        await self._thread.call(lambda db: _run(db, schema.END_RUN, (ended_at, data, run_id)))
+
+    async def last_run(self) -> RunRow | None:
+        """The newest run, if there was one."""
+
+        def read(db: sqlite3.Connection) -> RunRow | None:
+            row = db.execute(
+                "SELECT id, started_at, ended_at, summary FROM runs ORDER BY rowid DESC LIMIT 1"
+            ).fetchone()
+            return None if row is None else RunRow(row[0], row[1], row[2], row[3] and orjson.loads(row[3]))
+
+        return await self._thread.call(read)
+
+    async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
+        """The rows of these jobs, as far as there are any."""
+
+        def read(db: sqlite3.Connection) -> dict[str, Record]:
+            found: dict[str, Record] = {}
+            for start in range(0, len(job_ids), _MOST_VARIABLES):
+                ids = job_ids[start : start + _MOST_VARIABLES]
+                marks = ",".join("?" * len(ids))
+                rows = db.execute(f"SELECT {schema.COLUMNS} FROM jobs WHERE id IN ({marks})", ids)
+                found |= {record.job.id: record for record in map(codec.record_of, rows)}
+            return found
+
+        return await self._thread.call(read)
+
+    async def enlist(self, run_id: str, jobs: Sequence[Enlisted]) -> None:
+        """Write jobs of this run's plan, and stamp them with the run."""
+        values = [codec.enlist_values(run_id, enlisted) for enlisted in jobs]
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(schema.REPLAN, values)
+            db.executemany(schema.STAMP, values)
+
+        await self._thread.call(write)
+
+    async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run to be sent to ``model``, by position, after ``after``."""
+        return await self._records(schema.PENDING, (run_id, model, after, limit))
+
+    async def pending_models(self, run_id: str) -> dict[str, int]:
+        """How many jobs of this run are to be sent, by model."""
+        return await self._thread.call(lambda db: dict(db.execute(schema.PENDING_MODELS, (run_id,)).fetchall()))
+
+    async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
+        """Rows in a state, of any plan, by id."""
+        return await self._records(schema.IN_STATE, (state, after, limit))
+
+    async def advance(self, step: Step) -> None:
+        """Compare-and-set one transition and add its charge."""
+        if step.to not in NEXT[step.frm]:
+            raise StepRefused(f"{step.job_id}: {step.to} can't follow {step.frm}")
+        values = codec.step_values(step, self._run_id)
+
+        def write(db: sqlite3.Connection) -> None:
+            if db.execute(schema.ADVANCE, values).rowcount != 1:
+                raise StepRefused(f"{step.job_id} is not {step.frm}")
+
+        await self._thread.call(write)
+
+    async def claim(self, manifest: str, run_id: str) -> None:
+        """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""
+        await self._thread.call(lambda db: _run(db, schema.CLAIM, (manifest, run_id)))
+
+    async def release(self, manifest: str) -> None:
+        """Forget a manifest that is gone."""
+        await self._thread.call(lambda db: _run(db, "DELETE FROM manifests WHERE name = ?", (manifest,)))
+
+    async def manifests(self) -> list[str]:
+        """The manifests that claim ids in this folder, the first one first."""
+        statement = "SELECT name FROM manifests ORDER BY ordinal"
+        return await self._thread.call(lambda db: [row[0] for row in db.execute(statement)])
+
+    async def tally(self, run_id: str = "") -> Tally:
+        """Counts over the present jobs, or over those that this run planned and selected."""
+        statement, values = schema.tally(run_id)
+        rows = await self._thread.call(lambda db: db.execute(statement, values).fetchall())
+        return _tally(rows)
+
+    async def rows(self) -> AsyncIterator[Record]:
+        """The present jobs, by manifest and position, paged."""
+        after = (0, -1)
+        while True:
+            page = await self._thread.call(lambda db, at=after: db.execute(schema.ROWS, (*at, _PAGE)).fetchall())  # type: ignore[misc]  # mypy can't type a lambda's default
+            for row in page:
+                yield codec.record_of(row)
+            if len(page) < _PAGE:
+                return
+            after = (page[-1][-2], page[-1][-1])
+
+    async def close(self) -> None:
+        """Finish what was asked and release the file."""
+        await anyio.to_thread.run_sync(self._thread.close)
+
+    async def _records(self, statement: str, values: tuple[Any, ...]) -> list[Record]:
+        rows = await self._thread.call(lambda db: db.execute(statement, values).fetchall())
+        return [codec.record_of(row) for row in rows]
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._readonly:
+            return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        self._path.touch(mode=0o600)
+        connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
+        for pragma in schema.PRAGMAS:
+            connection.execute(pragma)
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {schema.CREATE} PRAGMA user_version = {schema.VERSION}; COMMIT;"
+            )
+        return connection
+
+    def _check_about(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != schema.VERSION:
+            raise UsageError(
+                f"{self._path} is a ledger of version {version}, this fluxbatch knows {schema.VERSION}",
+                remedy="use the fluxbatch that wrote it, or another output folder",
+            )
+        kind = _about(db, "kind")
+        if not kind and self._kind:
+            db.execute("INSERT INTO about VALUES ('kind', ?)", (self._kind,))
+        elif self._kind and kind != self._kind:
+            raise UsageError(
+                f"{self._path.parent.parent} holds {kind} images, this run makes {self._kind} ones",
+                remedy="simulated images never pass for real ones: use another output folder (-o)",
+            )
+
+
+def _about(db: sqlite3.Connection, key: str) -> str:
+    row = db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
+def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
+    with closing(db.execute(statement, values)):
+        pass
+
+
+def _tally(rows: list[tuple[Any, ...]]) -> Tally:
+    by_state: dict[str, int] = {}
+    failures: dict[str, int] = {}
+    for state, reason, count, *_ in rows:
+        by_state[state] = by_state.get(state, 0) + count
+        if reason is not None:
+            failures[reason] = failures.get(reason, 0) + count
+    charged, unknown, lost, cost, maybe = (sum(row[column] or 0 for row in rows) for column in range(3, 8))
+    return Tally(by_state, failures, charged, unknown, lost, float(cost), float(maybe))

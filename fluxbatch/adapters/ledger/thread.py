@@ -1,0 +1,144 @@
+"""One thread that owns the database: calls queue up, share a commit, and return once it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from fluxbatch.errors import FluxbatchError, LedgerError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CommitThread"]
+
+T = TypeVar("T")
+_Call = tuple["Callable[[sqlite3.Connection], Any]", "asyncio.Future[Any]"]
+
+_MOST_A_COMMIT: Final = 512
+_GATHER_S: Final = 0.002
+"""how long a busy ledger waits for company; an idle one commits at once"""
+
+
+class CommitThread:
+    """Runs functions of a connection in order, many in one transaction.
+
+    A function that raises one of our own errors must have changed nothing; the others of its transaction go through.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="fluxbatch-ledger", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a function; return once what it wrote is on disk.
+
+        Raises:
+            StorageError: the database can't be written; nothing of the transaction was kept.
+        """
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.put((function, future))
+        return await future
+
+    def close(self) -> None:
+        """Finish what was asked, and end. Blocks; may be called again."""
+        if not self._closed:
+            self._closed = True
+            self._calls.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        busy = False
+        while True:
+            calls, more = self._gather(busy=busy)
+            busy = len(calls) > 1
+            if calls:
+                try:
+                    connection = connection or self._connect()
+                except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+                    _deliver(calls, [_as_ours(error)] * len(calls))
+                else:
+                    _deliver(calls, _outcomes(connection, calls))
+            if not more:
+                break
+        if connection is not None:
+            connection.close()
+
+    def _gather(self, *, busy: bool) -> tuple[list[_Call], bool]:
+        calls: list[_Call] = []
+        first = self._calls.get()
+        while first is not None:
+            calls.append(first)
+            if len(calls) >= _MOST_A_COMMIT:
+                return calls, True
+            try:
+                first = self._calls.get(timeout=_GATHER_S) if busy and len(calls) < 2 else self._calls.get_nowait()
+            except queue.Empty:
+                return calls, True
+        return calls, False
+
+
+def _outcomes(connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
+    """Run calls in one transaction; if that fails, each in one of its own: an error is for the call that made it."""
+    try:
+        return _transact(connection, calls)
+    except Exception as error:  # noqa: BLE001  # as above: a thread that died would leave them waiting for ever
+        if len(calls) == 1:
+            return [_as_ours(error)]
+        return [outcome for call in calls for outcome in _outcomes(connection, [call])]
+
+
+def _transact(connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
+    outcomes: list[Any] = []
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for function, _ in calls:
+            try:
+                outcomes.append(function(connection))
+            except FluxbatchError as refusal:
+                outcomes.append(refusal)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _deliver(calls: list[_Call], outcomes: list[Any]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for (_, future), outcome in zip(calls, outcomes, strict=True):
+        by_loop.setdefault(future.get_loop(), []).append((future, outcome))
+    for loop, pairs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, pairs)
+        except RuntimeError:  # the loop is gone, and with it everyone who waited
+            continue
+
+
+def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in pairs:
+        if future.done():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+def _as_ours(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.Error | OSError):
+        return error
+    return StorageError(
+        f"the ledger can't be written: {error}",
+        remedy="free space or mend the folder, then run the same command again",
+    )

@@ -1,0 +1,1 @@
+"""Where engine and adapters meet: the only place that knows both."""

@@ -1,0 +1,69 @@
+"""What is plugged in where: the one place that answers this."""
+
+from __future__ import annotations
+
+import urllib.request
+from contextlib import asynccontextmanager
+from random import SystemRandom
+from typing import TYPE_CHECKING
+
+import anyio
+
+from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk import FileSource
+from fluxbatch.adapters.http import GatewayProvider, HttpFetcher, Network
+from fluxbatch.adapters.http.connect import check_base_url, is_loopback
+from fluxbatch.engine import Desk
+from fluxbatch.model.flux import known_models
+from fluxbatch.policy.budget import Budget
+from fluxbatch.policy.limits import FixedLimiter
+from fluxbatch.policy.outage import Outage
+from fluxbatch.telemetry.logs import Observers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fluxbatch.app.folder_state import HeldFolder
+    from fluxbatch.app.request import RunRequest
+
+__all__ = ["compose"]
+
+
+@asynccontextmanager
+async def compose(
+    request: RunRequest, folder: HeldFolder, *, run_id: str, base_url: str, key: str
+) -> AsyncIterator[Desk]:
+    """The desk of a run against a real API or the simulator; connections are closed at the end."""
+    settings, clock = request.settings, SystemClock()
+    url = check_base_url(base_url)
+    network = Network(ca_file=request.ca_file, proxies=urllib.request.getproxies())
+    provider = GatewayProvider(
+        url,
+        key,
+        network=network,
+        source=FileSource(),
+        clock=clock,
+        spool=folder.paths.landing,
+        settings=settings,
+    )
+    fetcher = HttpFetcher(network=network, clock=clock, settings=settings, local=is_loopback(url.host or ""))
+    ceilings = {model.id: model.concurrency for model in known_models().values() if model.concurrency is not None}
+    try:
+        yield Desk(
+            run_id=run_id,
+            ledger=folder.ledger,
+            provider=provider,
+            fetcher=fetcher,
+            sink=folder.sink,
+            clock=clock,
+            observer=Observers([folder.events, *request.hooks.observers]),
+            settings=settings,
+            limiter=FixedLimiter(settings.concurrency, by_model=ceilings),
+            budget=Budget(settings.max_cost_usd),
+            outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
+            rng=SystemRandom(),
+        )
+    finally:
+        with anyio.CancelScope(shield=True):
+            await provider.close()
+            await fetcher.close()

@@ -1,0 +1,60 @@
+"""Ctrl-C that behaves: the first one ends the run in order, the second one at once."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from fluxbatch.model.summary import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluxbatch.engine import Desk
+
+__all__ = ["Interrupter"]
+
+_WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+class Interrupter:
+    """Listens for SIGINT and SIGTERM while a run goes on.
+
+    Attributes:
+        exit_code: 130 or 143 once a signal came, else 0.
+    """
+
+    def __init__(self, scope: anyio.CancelScope, *, told: Callable[[str], None] | None = None) -> None:
+        self._scope = scope
+        self._told = told
+        self._desk: Desk | None = None
+        self.exit_code = 0
+
+    def attach(self, desk: Desk, scope: anyio.CancelScope) -> None:
+        """From now on there is something to finish, in this scope."""
+        self._desk = desk
+        self._scope = scope
+
+    async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Take signals until cancelled."""
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for number in signals:
+                self._take(number)
+
+    def _take(self, number: signal.Signals) -> None:
+        again = self.exit_code != 0
+        self.exit_code = 128 + number
+        if again or self._desk is None:
+            self._scope.cancel()
+            return
+        self._desk.ask_to_stop(
+            Stop(
+                _WORDS.get(number, "interrupted"),
+                "finishing what is in flight and fetching what is paid for; once more to leave at once",
+                "run the same command again to go on",
+                exit_code=self.exit_code,
+            )
+        )

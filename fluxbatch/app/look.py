@@ -1,0 +1,148 @@
+"""Looking at manifests and folders without running anything."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+
+from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.app.folder import STATE_FOLDER, Paths
+from fluxbatch.errors import UsageError
+from fluxbatch.planning.findings import Findings
+from fluxbatch.planning.intake import Intake
+from fluxbatch.report.results import write_results
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from fluxbatch.planning.intake import ManifestFile
+    from fluxbatch.ports import RunRow, Tally
+
+__all__ = ["FolderStatus", "find_folder", "look_at", "rewrite_results", "validate"]
+
+
+def validate(sources: Sequence[ManifestFile]) -> tuple[int, Findings]:
+    """Check manifests and their photos. Returns how many jobs there are, and what was found. Blocks."""
+    findings = Findings()
+    with Intake(sources, findings=findings) as intake:
+        intake.stage()
+        intake.check()
+        return intake.total, findings
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """How a folder stands.
+
+    Attributes:
+        live: a run is going on in it right now.
+        kind: ``live`` or ``simulated`` images.
+        last_run: the newest run, None before the first.
+    """
+
+    paths: Paths
+    live: bool
+    kind: str
+    tally: Tally
+    last_run: RunRow | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As data, for scripts."""
+        tally, run = self.tally, self.last_run
+        stored, failed = tally.by_state.get("stored", 0), tally.by_state.get("failed", 0)
+        return {
+            "out": str(self.paths.out),
+            "live": self.live,
+            "simulated": self.kind == "simulated",
+            "total": tally.total,
+            "stored": stored,
+            "failed": failed,
+            "pending": tally.total - stored - failed,
+            "charged": tally.charged,
+            "unknown_charges": tally.unknown,
+            "lost": tally.lost,
+            "cost_usd": round(tally.cost_usd, 6),
+            "unknown_usd": round(tally.unknown_usd, 6),
+            "failures": dict(tally.failures),
+            "last_run": None if run is None else {"run_id": run.id, "ended": run.ended_at is not None},
+        }
+
+
+def find_folder(asked: Path | None, here: Path) -> Path:
+    """The output folder that is meant: the one named, this one, or the only one below this one.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    if asked is not None:
+        return asked
+    if (here / STATE_FOLDER).is_dir():
+        return here
+    found = sorted(path.parent for path in here.glob(f"*/{STATE_FOLDER}"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError("there is no output folder here", remedy="name one: fluxbatch status OUT")
+    names = ", ".join(path.name for path in found)
+    raise UsageError(f"there are several output folders here: {names}", remedy="name one: fluxbatch status OUT")
+
+
+async def look_at(paths: Paths) -> FolderStatus:
+    """Read a folder's ledger, also while a run goes on.
+
+    Raises:
+        UsageError: there is no ledger.
+    """
+    ledger = await _open(paths)
+    try:
+        kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
+    finally:
+        await ledger.close()
+    held = await anyio.to_thread.run_sync(_is_held, paths)
+    return FolderStatus(paths, held, kind, tally, last_run)
+
+
+async def rewrite_results(paths: Paths) -> int:
+    """Write ``results.jsonl`` anew from the ledger; returns how many lines it has.
+
+    Raises:
+        UsageError: there is no ledger.
+        StorageError: the folder can't be written.
+    """
+    ledger = await _open(paths)
+    try:
+        run = await ledger.last_run()
+        simulated = await ledger.kind() == "simulated"
+        return await write_results(
+            paths.results, ledger.rows(), run_id=run.id if run is not None else "", simulated=simulated
+        )
+    finally:
+        await ledger.close()
+
+
+async def _open(paths: Paths) -> SqliteLedger:
+    if not await anyio.Path(paths.ledger).exists():
+        raise UsageError(
+            f"{paths.out} is no output folder of fluxbatch", remedy="name the folder that a run wrote to (-o)"
+        )
+    return await SqliteLedger(paths.ledger, readonly=True).open()
+
+
+def _is_held(paths: Paths) -> bool:
+    try:
+        fd = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,80 @@
+"""Option types and look-ups that commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from fluxbatch.errors import UsageError
+from fluxbatch.settings import KEY_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["Seconds", "find_key", "prices_of"]
+
+_DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
+_PRINTABLE_KEY: Final = re.compile(r"[\x21-\x7e]+")
+
+
+class Seconds(click.ParamType[float]):
+    """A duration: ``90``, ``90s``, ``5m``, ``1h30m``."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        found = _DURATION.fullmatch(str(value).strip().lower())
+        if not found or not any(found.groups()):
+            self.fail(f"{value!r} is no duration: write 90, 90s, 5m or 1h30m", param, ctx)
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return hours * 3600 + minutes * 60 + seconds
+
+
+def find_key(file: Path | None) -> str:
+    """The API key: from a file if one is named, else from the environment; empty if there is none.
+
+    Raises:
+        UsageError: the file can't be read, or what it holds is no key. The key itself is never shown.
+    """
+    if file is not None:
+        try:
+            text, place = file.read_text(encoding="utf-8").strip(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--api-key-file {file}: {_words(error)}", remedy="it must hold the key alone") from None
+        if not text:
+            raise UsageError(f"--api-key-file {file} is empty", remedy="it must hold the key alone")
+    else:
+        place = next((name for name in KEY_VARIABLES if os.environ.get(name, "").strip()), "")
+        text = os.environ.get(place, "").strip() if place else ""
+    if text and not _PRINTABLE_KEY.fullmatch(text):
+        raise UsageError(f"the key in {place} holds spaces or unprintable characters", remedy="it looks like sk-…")
+    return text
+
+
+def prices_of(texts: Sequence[str]) -> dict[str, float]:
+    """Prices from ``MODEL=USD``.
+
+    Raises:
+        UsageError: a text is not of that form.
+    """
+    prices: dict[str, float] = {}
+    for text in texts:
+        model, _, amount = text.partition("=")
+        try:
+            prices[model] = float(amount)
+        except ValueError:
+            prices[model] = -1.0
+        if not model or not 0 <= prices[model] < 1000:
+            raise UsageError(f"--price {text}", remedy="write MODEL=USD, as in --price flux-2-pro=0.03")
+    return prices
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__

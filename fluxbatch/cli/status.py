@@ -1,0 +1,72 @@
+"""``fluxbatch status``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from fluxbatch.app.look import FolderStatus
+
+__all__ = ["status"]
+
+_HELP: Final = """Counts, spend and failures of an output folder, also while a run goes on in it.
+
+Without OUT it is this folder, or the only output folder below it.
+
+\b
+  fluxbatch status
+  fluxbatch status photos-out --json
+  fluxbatch status photos-out --results      write results.jsonl anew from the ledger
+"""
+
+
+@click.command(help=_HELP, short_help="counts, spend and failures")
+@click.argument("out", required=False, type=click.Path(path_type=Path))
+@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in OUT.")
+@click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
+@click.option("--results", is_flag=True, help="Write results.jsonl anew.")
+def status(out: Path | None, state: Path | None, *, as_json: bool, results: bool) -> int:
+    """Look at an output folder."""
+    import anyio
+
+    from fluxbatch.app.folder import Paths
+    from fluxbatch.app.look import find_folder, look_at, rewrite_results
+
+    paths = Paths.of(find_folder(out, Path.cwd()), state)
+    found = anyio.run(look_at, paths)
+    if results:
+        lines = anyio.run(rewrite_results, paths)
+        click.echo(f"{paths.results}: {lines} lines", err=True)
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found.as_dict()).decode())
+    else:
+        click.echo("\n".join(_lines(found)))
+    return 0
+
+
+def _lines(found: FolderStatus) -> list[str]:
+    from fluxbatch.report.summary import count, failure_lines, usd
+
+    facts, tally, run = found.as_dict(), found.tally, found.last_run
+    lines = [f"{found.paths.out}{' (simulated)' if facts['simulated'] else ''}"]
+    if run is not None:
+        begun = datetime.fromtimestamp(run.started_at).astimezone()
+        state = "running now" if found.live else "finished" if run.ended_at is not None else "ended before its time"
+        lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {state}")
+    waiting = tally.by_state.get("generated", 0)
+    counts = f"{facts['stored']} made, {facts['failed']} failed, {facts['pending']} still to make"
+    owed = f" ({waiting} paid for and to be fetched)" if waiting else ""
+    lines.append(f"{count(tally.total, 'image')}: {counts}{owed}")
+    lines += failure_lines(tally.failures)
+    spent = f"spent: {usd(tally.cost_usd)} for {count(tally.charged, 'image')}"
+    if tally.unknown:
+        spent += f"; maybe billed: {usd(tally.unknown_usd)} for {count(tally.unknown, 'request')}"
+    if tally.lost:
+        spent += f"; paid but lost: {tally.lost}"
+    return [*lines, spent]

@@ -1,0 +1,138 @@
+"""What all parts of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import anyio
+
+from fluxbatch.engine.account import Account
+from fluxbatch.errors import StorageError
+from fluxbatch.model.events import RunStopping
+from fluxbatch.model.state import JobState
+from fluxbatch.model.summary import Stop
+from fluxbatch.policy.transition import after
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from random import Random
+
+    from fluxbatch.model.events import Event
+    from fluxbatch.model.job import Record, Step
+    from fluxbatch.policy.budget import Budget
+    from fluxbatch.policy.outage import Outage
+    from fluxbatch.ports import Clock, Fetcher, Ledger, Limiter, Observer, Provider, Sink
+    from fluxbatch.settings import Settings
+
+__all__ = ["FULL_DISK_S", "Bell", "Desk"]
+
+FULL_DISK_S: Final = 5.0
+"""how often writing is tried again while sink or ledger can't take anything"""
+
+T = TypeVar("T")
+
+
+class Bell:
+    """Wakes the one task that waits, however often it is rung."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def ring(self) -> None:
+        """Something has changed."""
+        self._event.set()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait for a ring since the last wait, or for so long."""
+        with anyio.move_on_after(seconds):
+            await self._event.wait()
+        if self._event.is_set():
+            self._event = anyio.Event()
+
+
+@dataclass(slots=True)
+class Desk:
+    """The ports, rules and state of one run.
+
+    Attributes:
+        run_id: the run's id.
+        url_life_s: seconds that a result URL of this API lives.
+        in_flight, owed: requests under way, leases not yet stored.
+        stop: why nothing new is sent, once there is a reason.
+        models_out: models that turned out to be unavailable, with what was said.
+    """
+
+    run_id: str
+    ledger: Ledger
+    provider: Provider
+    fetcher: Fetcher
+    sink: Sink
+    clock: Clock
+    observer: Observer
+    settings: Settings
+    limiter: Limiter
+    budget: Budget
+    outage: Outage
+    rng: Random
+    url_life_s: float = 600.0
+    in_flight: int = 0
+    owed: int = 0
+    stop: Stop | None = None
+    models_out: dict[str, str] = field(default_factory=dict)
+    account: Account = field(default_factory=Account)
+    bell: Bell = field(default_factory=Bell)
+
+    def note(self, event: Event) -> None:
+        """Tell of an event."""
+        self.observer.note(event)
+
+    async def advance(self, record: Record, step: Step) -> Record:
+        """Take a durable step and return the record as it is now.
+
+        Raises:
+            StorageError: the ledger can't be written. Once a request is on record, that is not given up lightly.
+        """
+        if step.frm is JobState.PENDING:
+            await self.ledger.advance(step)
+        else:
+            await self.insist(lambda: self.ledger.advance(step))
+        self.account.add(step)
+        return after(record, step, self.run_id)
+
+    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write what money was spent on: with no room for it, send nothing more and try for as long as a URL lives.
+
+        Raises:
+            StorageError: there was no room in all that time.
+        """
+        give_up_at = self.clock.monotonic() + self.url_life_s
+        while True:
+            try:
+                return await write()
+            except StorageError as error:
+                self.stop_for_storage(error)
+                if self.clock.monotonic() >= give_up_at:
+                    raise
+            await anyio.sleep(FULL_DISK_S)
+
+    def stop_for_storage(self, error: StorageError) -> None:
+        """Send nothing new: sink or ledger can't be written."""
+        self.ask_to_stop(Stop(error.stop_reason, error.message, error.remedy))
+
+    def ask_to_stop(self, stop: Stop) -> None:
+        """Send nothing new; finish what is in flight or owed. The first reason stands, unless a person interrupts."""
+        if self.stop is not None and (self.stop.exit_code > 100 or stop.exit_code < 100):
+            return
+        self.stop = stop
+        self.note(
+            RunStopping(
+                at=self.clock.now(),
+                stop_reason=stop.reason,
+                message=stop.message,
+                remedy=stop.remedy,
+                in_flight=self.in_flight,
+                owed=self.owed,
+            )
+        )
+        self.bell.ring()

@@ -1,0 +1,106 @@
+"""What is to be sent next: retries that are due, then the ledger's pending jobs, page by page."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fluxbatch.model.job import Record
+    from fluxbatch.ports import Ledger
+
+__all__ = ["JobQueue"]
+
+_PAGE: Final = 128
+_MOST_WAITING: Final = 1024
+"""retries of one model in memory; beyond that they come before new jobs"""
+
+
+class JobQueue:
+    """The ledger is the queue; here is only its front. One lane a model, so that no model holds another back."""
+
+    def __init__(self, ledger: Ledger, run_id: str) -> None:
+        self._ledger = ledger
+        self._run_id = run_id
+        self._lanes: dict[str, _Lane] = {}
+
+    async def open(self) -> None:
+        """Find out which models there is work for."""
+        for model in await self._ledger.pending_models(self._run_id):
+            self._lanes[model] = _Lane(model)
+
+    async def fill(self) -> None:
+        """Bring up the next pages where a lane runs low."""
+        for lane in list(self._lanes.values()):
+            if not lane.drained and len(lane.ready) < _PAGE // 2:
+                page = await self._ledger.pending(self._run_id, lane.model, lane.cursor, _PAGE)
+                lane.ready.extend(page)
+                lane.drained = len(page) < _PAGE
+                lane.cursor = page[-1].job.position if page else lane.cursor
+
+    def take(self, admits: Callable[[Record], bool], now: float) -> Record | None:
+        """The next job that may be sent: a retry that is due, else the first of the plan. ``now`` is monotonic."""
+        heads = [head for lane in self._lanes.values() if (head := lane.head(now)) is not None]
+        for _, _, lane, record in sorted(heads, key=lambda head: head[:2]):
+            if admits(record):
+                lane.pop(now)
+                return record
+        return None
+
+    def retry(self, record: Record, at: float) -> None:
+        """Have a job sent again, not before ``at`` (monotonic)."""
+        model = record.job.model
+        if model not in self._lanes:
+            # a lost image of a model that had nothing else to do
+            self._lanes[model] = _Lane(model, drained=True)
+        lane = self._lanes[model]
+        ahead = not lane.drained and record.job.position > lane.cursor  # its page, yet to be read, will bring it up
+        if not (lane.dropped or ahead):
+            heapq.heappush(lane.waiting, (at, record.job.position, record))
+
+    def drop(self, model: str) -> None:
+        """Send nothing more to a model; its jobs stay pending in the ledger."""
+        self._lanes[model] = _Lane(model, drained=True, dropped=True)
+
+    def next_due(self, now: float) -> float | None:
+        """When the next retry comes due after ``now``, monotonic; those that are overdue wait for something else."""
+        moments = (lane.waiting[0][0] for lane in self._lanes.values() if lane.waiting)
+        return min((moment for moment in moments if moment > now), default=None)
+
+    def models(self) -> list[str]:
+        """Models with work left."""
+        return [lane.model for lane in self._lanes.values() if not lane.is_empty]
+
+
+class _Lane:
+    def __init__(self, model: str, *, drained: bool = False, dropped: bool = False) -> None:
+        self.model = model
+        self.ready: deque[Record] = deque()
+        self.waiting: list[tuple[float, int, Record]] = []
+        self.cursor = -1
+        self.drained = drained
+        self.dropped = dropped
+
+    @property
+    def is_empty(self) -> bool:
+        return self.drained and not self.ready and not self.waiting
+
+    def head(self, now: float) -> tuple[int, int, _Lane, Record] | None:
+        if self._is_due(now):
+            _, position, record = self.waiting[0]
+            return 0, position, self, record
+        if self.ready and len(self.waiting) < _MOST_WAITING:
+            return 1, self.ready[0].job.position, self, self.ready[0]
+        return None
+
+    def pop(self, now: float) -> None:
+        if self._is_due(now):
+            heapq.heappop(self.waiting)
+        else:
+            self.ready.popleft()
+
+    def _is_due(self, now: float) -> bool:
+        return bool(self.waiting) and self.waiting[0][0] <= now

@@ -1,0 +1,56 @@
+"""What is known of an image without decoding it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ImageFacts", "NotAnImage"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """A complete image file.
+
+    Attributes:
+        mime: ``image/jpeg``, ``image/png`` or ``image/webp``, by the bytes.
+        extension: ``jpg``, ``png`` or ``webp``.
+        width, height: pixels as stored, before any EXIF rotation.
+        components: channels as stored; four in a JPEG are CMYK.
+        bits: per channel.
+        palette: colours come from a table.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        animated: more than one frame in time (APNG, animated WebP).
+        multi_picture: several pictures in one file (MPO), as phones write them with the extension ``.jpg``.
+        arithmetic: a JPEG with arithmetic coding, which most programs can't read.
+    """
+
+    mime: str
+    extension: str
+    width: int
+    height: int
+    components: int = 3
+    bits: int = 8
+    palette: bool = False
+    orientation: int = 1
+    animated: bool = False
+    multi_picture: bool = False
+    arithmetic: bool = False
+
+    @property
+    def cmyk(self) -> bool:
+        """Printing inks instead of light; services tend to show it with false colours."""
+        return self.mime == "image/jpeg" and self.components == 4
+
+
+class NotAnImage(ValueError):
+    """The bytes are no complete JPEG, PNG or WebP image.
+
+    Attributes:
+        message: what they are instead, or what is wrong with them; fits after "the file" or "image 1:".
+        kind: what they are in one word as ``kinds.recognise`` has it, ``empty``, ``cut`` or ``damaged``.
+    """
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind

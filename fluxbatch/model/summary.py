@@ -1,0 +1,100 @@
+"""The account of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Progress", "Stop", "Summary"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How a run stands at a moment.
+
+    Attributes:
+        make: images that the plan asks for.
+        made, failed: how many of them are on disk, and failed.
+        in_flight: requests under way.
+        owed: images paid for that are being fetched or wait for it.
+        spent_usd, unknown_usd: USD surely and maybe billed by this run.
+        elapsed_s: seconds since the first request could be sent.
+        stopping: why nothing new is sent, empty if it is.
+    """
+
+    make: int
+    made: int
+    failed: int
+    in_flight: int
+    owed: int
+    spent_usd: float
+    unknown_usd: float
+    elapsed_s: float
+    stopping: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a run sends nothing more although there is work left.
+
+    Attributes:
+        reason: one word for scripts.
+        message: for people.
+        remedy: what to do about it.
+        exit_code: of the command line, should work be left in the end.
+    """
+
+    reason: str
+    message: str
+    remedy: str = ""
+    exit_code: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run did. ``total = stored + failed + pending``; ``cached`` is the part of stored that it did not make.
+
+    Attributes:
+        requests: requests sent by this run, ``charged`` and ``unknown_charges`` what came of them.
+        lost: images paid for and never stored.
+        cost_usd, unknown_usd: USD surely and maybe billed by this run.
+        wall_s: seconds from start to end.
+        url_age_p50_s, url_age_max_s: seconds from generation to the last byte, of images fetched by this run.
+        stop_reason: one word; empty if the run went through.
+        failures: failed jobs by error code (not part of the stable JSON).
+        stop: the whole of the reason (likewise).
+    """
+
+    run_id: str
+    total: int
+    stored: int
+    cached: int
+    failed: int
+    pending: int
+    requests: int
+    charged: int
+    unknown_charges: int
+    lost: int
+    cost_usd: float
+    unknown_usd: float
+    wall_s: float
+    url_age_p50_s: float | None
+    url_age_max_s: float | None
+    stop_reason: str
+    exit_code: int
+    simulated: bool
+    failures: Mapping[str, int]
+    stop: Stop | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The summary object that ``--json`` prints."""
+        facts = asdict(self)
+        del facts["failures"], facts["stop"]
+        for name in ("cost_usd", "unknown_usd"):
+            facts[name] = round(facts[name], 6)
+        for name in ("wall_s", "url_age_p50_s", "url_age_max_s"):
+            facts[name] = None if facts[name] is None else round(facts[name], 3)
+        return facts

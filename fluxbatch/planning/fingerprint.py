@@ -1,0 +1,40 @@
+"""What the user asked for, in 64 hex digits: an image with the same fingerprint is kept, not bought again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fluxbatch.model.job import Json
+
+__all__ = ["fingerprint", "short_digest"]
+
+_VERSION: Final = 1
+
+
+def fingerprint(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> str:
+    """The fingerprint of a job.
+
+    Our own defaults are no part of it: were they, a new default would buy whole catalogues again.
+
+    Args:
+        fields: of the request as the user wrote them, typed, after the manifest's defaults.
+        images: image 1 first, the digest of a local photo or the URL of a remote one.
+        extra: request fields that this version does not know.
+    """
+    return _digest(fields, images, extra).hexdigest()
+
+
+def short_digest(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> str:
+    """Eight hex digits of a job as written (images by their names), for ids that nobody wrote."""
+    return _digest(fields, images, extra).hexdigest(4)
+
+
+def _digest(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> blake3:
+    whole = {"v": _VERSION, "fields": fields, "images": images, "extra": extra}
+    return blake3(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS))

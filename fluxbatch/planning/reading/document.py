@@ -1,0 +1,163 @@
+"""Documents (YAML, JSON, TOML): the keys around the jobs, and defaults merged into them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fluxbatch.model.problem import Level
+from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS
+from fluxbatch.planning.flaw import Unreadable
+from fluxbatch.planning.keys import forbidden, later, nearest
+from fluxbatch.planning.reading.draft import Draft, Fault, Opened
+from fluxbatch.planning.reading.json_document import parse_json
+from fluxbatch.planning.reading.marked import Items, Table
+from fluxbatch.planning.reading.text import read_document
+from fluxbatch.planning.reading.toml_document import parse_toml
+from fluxbatch.planning.spec import read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["DOCUMENT_KEYS", "open_document"]
+
+DOCUMENT_KEYS: Final = ("version", "out", "filename", "defaults", "jobs")
+_IMAGE_KEYS: Final = frozenset({"images", *IMAGE_FIELDS})
+_MERGED: Final = ("meta", "extra")
+
+
+def open_document(path: Path, label: str) -> Opened:
+    """Read a document as a whole.
+
+    Raises:
+        Unreadable: it can't be read, or is not of the form that documents have.
+    """
+    root = _parse(path)
+    if not isinstance(root, Table):
+        raise Unreadable(1, "is not a mapping with the key 'jobs'", "write the jobs below 'jobs:'")
+    if "jobs" not in root and "prompt" in root:
+        raise Unreadable(1, "is one job, not a list of jobs", "write it below 'jobs:', as a list with one entry")
+    opened = Opened(label, path.parent, ())
+    _read_top(root, opened)
+    opened.drafts = _drafts(root, opened)
+    return opened
+
+
+def _parse(path: Path) -> Any:
+    text = read_document(path)
+    match path.suffix.lower():
+        case ".json":
+            return parse_json(text)
+        case ".toml":
+            return parse_toml(text)
+        case _:
+            from fluxbatch.planning.reading.yaml_document import parse_yaml
+
+            return parse_yaml(text)
+
+
+def _read_top(root: Table, opened: Opened) -> None:
+    for key in root:
+        if key not in DOCUMENT_KEYS:
+            opened.faults.append(_unknown(key, root.lines[key]))
+    version = root.get("version", 1)
+    if version != 1 or isinstance(version, bool):
+        message = f"{version!r} is not a version of the manifest that this fluxbatch knows"
+        opened.faults.append(Fault(root.lines["version"], message, "write version: 1", "version"))
+    opened.out = _text(root, "out", opened, "write a folder, relative to the manifest")
+    if opened.out and "://" in opened.out:
+        remedy = "write a folder here, or give the address with -o"
+        opened.faults.append(Fault(root.lines["out"], "is an address, not a folder", remedy, "out"))
+        opened.out = None
+    filename = _text(root, "filename", opened, 'write a template as "{{ id }}"')
+    opened.filename = (filename, root.lines["filename"]) if filename else None
+
+
+def _unknown(key: str, line: int) -> Fault:
+    flaw = later(key) or forbidden(key)
+    if flaw:
+        return Fault(line, flaw.message, flaw.remedy, key)
+    if key in JOB_KEYS:
+        return Fault(line, f"{key!r} belongs to a job", f"write it below 'defaults:' or in a job: {key}", key)
+    meant = nearest(key, DOCUMENT_KEYS)
+    remedy = f"did you mean {meant!r}?" if meant else f"a manifest has the keys {', '.join(DOCUMENT_KEYS)}"
+    return Fault(line, f"{key!r} is not a key of a manifest", remedy, key)
+
+
+def _text(root: Table, key: str, opened: Opened, remedy: str) -> str | None:
+    value = root.get(key)
+    if value is None:
+        return None
+    if isinstance(value, str) and value.strip():
+        return value
+    opened.faults.append(Fault(root.lines[key], "is empty or not text", remedy, key))
+    return None
+
+
+def _drafts(root: Table, opened: Opened) -> Iterator[Draft | Unreadable]:
+    defaults = _defaults(root, opened)
+    jobs = root.get("jobs")
+    if not isinstance(jobs, Items):
+        line, remedy = root.lines.get("jobs", 0), "write the jobs below 'jobs:', each with '- '"
+        opened.faults.append(Fault(line, "there is no list of jobs", remedy, "jobs"))
+        return
+    if not jobs:
+        opened.faults.append(Fault(root.lines["jobs"], "the list of jobs is empty", "write at least one job", "jobs"))
+    for job, line in zip(jobs, jobs.lines, strict=True):
+        if isinstance(job, Table):
+            yield _merged(defaults, job)
+        else:
+            yield Unreadable(line, "a job is a mapping of fields to values", "write at least 'prompt: …'")
+
+
+def _defaults(root: Table, opened: Opened) -> Table:
+    """The defaults without what is wrong with them: that is reported here, once, and not for every job."""
+    defaults = root.get("defaults")
+    if defaults is None:
+        return Table(0)
+    if not isinstance(defaults, Table):
+        line = root.lines["defaults"]
+        opened.faults.append(Fault(line, "is not a mapping of fields to values", "write model: …", "defaults"))
+        return Table(0)
+    if "id" in defaults:
+        remedy = "each job has an id of its own"
+        opened.faults.append(Fault(defaults.lines["id"], "an id can't be a default", remedy, "defaults.id"))
+    usable = Table(defaults.line)
+    wrong = {"id"}
+    lines = _lines(defaults)
+    for flaw in read_spec(defaults).flaws:
+        top = flaw.field.partition(".")[0].partition("[")[0]
+        wrong.add(top)
+        line = lines.get(flaw.field) or lines.get(top, defaults.line)
+        name = f"defaults.{flaw.field}"
+        opened.faults.append(Fault(line, flaw.message, flaw.remedy, name, flaw.level is Level.WARNING))
+    for key in defaults:
+        if key not in wrong:
+            usable.put(key, defaults[key], defaults.lines[key])
+    return usable
+
+
+def _merged(defaults: Table, job: Table) -> Draft:
+    lines = _lines(job)
+    if not defaults:
+        return Draft(job.line, job, lines)
+    values: dict[str, Any] = dict(defaults)
+    if not _IMAGE_KEYS.isdisjoint(job):
+        for key in _IMAGE_KEYS:
+            values.pop(key, None)
+    values.update(job)
+    for key in _MERGED:
+        if isinstance(job.get(key), dict) and isinstance(defaults.get(key), dict):
+            values[key] = {**defaults[key], **job[key]}
+    return Draft(job.line, values, {**_lines(defaults), **lines})
+
+
+def _lines(table: Table) -> dict[str, int]:
+    """Lines of keys, of list entries (``images[1]``), and of the keys of mappings (``extra.new_field``)."""
+    lines = dict(table.lines)
+    for key, value in table.items():
+        if isinstance(value, Items):
+            lines.update({f"{key}[{number}]": line for number, line in enumerate(value.lines, 1)})
+        elif isinstance(value, Table):
+            lines.update({f"{key}.{name}": line for name, line in value.lines.items()})
+    return lines

@@ -1,0 +1,177 @@
+"""One job as the user wrote it, sorted into its parts and typed; nothing is filled in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS, JobFields
+from fluxbatch.planning.flaw import Flaw, shown
+from fluxbatch.planning.keys import forbidden, unknown_column, unknown_key
+from fluxbatch.planning.values import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbatch.model.job import Json
+
+__all__ = ["Spec", "read_spec"]
+
+_FIELDS: Final = frozenset(JobFields.model_fields)
+_MOST_IMAGES: Final = len(IMAGE_FIELDS)
+_IMAGE_FIELD: Final = re.compile(r"input_image(?:_(\d{1,6}))?")
+
+
+@dataclass(slots=True)
+class Spec:
+    """A job as written.
+
+    Attributes:
+        id: as written, None if it has none.
+        fields: of the request, typed, as far as they are written; no images, no extras.
+        images: references as written, image 1 first.
+        numbered: the images were written as ``input_image…``, not as ``images``.
+        extra: request fields that this version does not know.
+        meta: echoed into the results.
+        flaws: what is wrong so far; a field with a flaw is left out of ``fields``.
+    """
+
+    id: str | None = None
+    fields: dict[str, Json] = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+    numbered: bool = False
+    extra: dict[str, Json] = field(default_factory=dict)
+    meta: dict[str, Json] = field(default_factory=dict)
+    flaws: list[Flaw] = field(default_factory=list)
+
+
+def read_spec(values: Mapping[str, Any], *, row: bool = False) -> Spec:
+    """Sort and type the values of one job; None is the same as absent, and in a table so is an empty cell.
+
+    Args:
+        values: keys as the user wrote them.
+        row: of a table, where unknown keys are the user's own columns and a cell of images holds several.
+    """
+    spec = Spec()
+    written: dict[str, Any] = {}
+    numbered: dict[str, Any] = {}
+    for key, value in values.items():
+        if value is None or (row and value == ""):
+            continue
+        if key in _FIELDS:
+            written[key] = value
+        elif key == "images":
+            _take_images(spec, value, split=row)
+        elif key in JOB_KEYS:
+            _take_part(spec, key, value, numbered)
+        elif not isinstance(key, str):
+            spec.flaws.append(Flaw("", f"the key {shown(key)} is not text"))
+        elif row:
+            _take_column(spec, key, value)
+        elif _IMAGE_FIELD.fullmatch(key) and key != "input_image_1":
+            spec.flaws.append(Flaw(key, f"a request has at most {_MOST_IMAGES} images", "the last is input_image_8"))
+        else:
+            spec.flaws.append(unknown_key(key))
+    spec.fields, wrong = typed(written)
+    spec.flaws += wrong
+    if numbered:
+        _take_numbered(spec, numbered, both="images" in values and values["images"] is not None)
+    return spec
+
+
+def _take_part(spec: Spec, key: str, value: Any, numbered: dict[str, Any]) -> None:
+    match key:
+        case "id":
+            _take_id(spec, value)
+        case "meta":
+            spec.meta.update(_mapping(spec, key, value))
+        case "extra":
+            _take_extra(spec, _mapping(spec, key, value))
+        case _:
+            numbered[key] = value
+
+
+def _take_column(spec: Spec, key: str, value: Any) -> None:
+    flaw = unknown_column(key)
+    if flaw:
+        spec.flaws.append(flaw)
+    else:
+        spec.meta[key.removeprefix("meta.")] = value
+
+
+def _take_id(spec: Spec, value: Any) -> None:
+    if isinstance(value, str):
+        spec.id = value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        spec.id = getattr(value, "written", None) or str(value)  # 007 stays 007
+    else:
+        spec.flaws.append(Flaw("id", f"{shown(value)} is not text", f'write it in quotes: "{shown(value)}"'))
+
+
+def _mapping(spec: Spec, key: str, value: Any) -> Mapping[str, Json]:
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = None
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return value
+    spec.flaws.append(Flaw(key, "is not a mapping of names to values", f'write {key} as {{"name": "value"}}'))
+    return {}
+
+
+def _take_extra(spec: Spec, extra: Mapping[str, Json]) -> None:
+    for key, value in extra.items():
+        if key in JOB_KEYS:
+            spec.flaws.append(Flaw(f"extra.{key}", f"{key!r} is a field of its own", "write it outside of 'extra'"))
+        elif flaw := forbidden(key):
+            spec.flaws.append(Flaw(f"extra.{key}", flaw.message, flaw.remedy))
+        else:
+            spec.extra[key] = value
+
+
+def _take_images(spec: Spec, value: Any, *, split: bool) -> None:
+    if isinstance(value, str | PurePath):
+        entries: list[Any] = re.split(r"[|\n]", value) if split and isinstance(value, str) else [value]
+    elif isinstance(value, list | tuple):
+        entries = list(value)
+    else:
+        spec.flaws.append(Flaw("images", f"{shown(value)} is not a list of images", "write [first.jpg, second.jpg]"))
+        return
+    if split:
+        entries = [entry for entry in entries if not (isinstance(entry, str) and not entry.strip())]
+    for number, entry in enumerate(entries, 1):
+        _take_image(spec, f"images[{number}]", entry)
+
+
+def _take_numbered(spec: Spec, numbered: dict[str, Any], *, both: bool) -> None:
+    if both:
+        spec.flaws.append(Flaw("images", "both 'images' and 'input_image' are given", "keep one of them"))
+        return
+    spec.numbered = True
+    given = [name for name in IMAGE_FIELDS if name in numbered]
+    for expected in IMAGE_FIELDS[: IMAGE_FIELDS.index(given[-1])]:
+        if expected not in numbered:
+            remedy = "number them without gaps: input_image, input_image_2, input_image_3 …"
+            spec.flaws.append(Flaw(given[-1], f"{given[-1]} is given, but {expected} is missing", remedy))
+            return
+    for name in given:
+        _take_image(spec, name, numbered[name])
+
+
+def _take_image(spec: Spec, name: str, entry: Any) -> None:
+    if isinstance(entry, PurePath):
+        entry = str(entry)
+    if isinstance(entry, dict) and "job" in entry:
+        remedy = "run that job first, then name its image here"
+        spec.flaws.append(Flaw(name, "the image of another job is not supported by this version yet", remedy))
+    elif not isinstance(entry, str):
+        spec.flaws.append(Flaw(name, f"{shown(entry)} is not a path or URL", "write a file name or a URL"))
+    elif not entry.strip():
+        spec.flaws.append(Flaw(name, "is empty", "write a file name or a URL"))
+    else:
+        spec.images.append(entry.strip())

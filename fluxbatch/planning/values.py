@@ -1,0 +1,83 @@
+"""The values of a request, typed by their model; what is wrong with them is said in our words, not in pydantic's."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from fluxbatch.planning.fields import JobFields
+from fluxbatch.planning.flaw import Flaw, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+    from fluxbatch.model.job import Json
+
+__all__ = ["typed"]
+
+_MISTYPED: Final = {
+    "string": "is not text",
+    "integer": "is not a whole number",
+    "number": "is not a number",
+    "boolean": "is neither true nor false",
+}
+_UNITS: Final = {"width": " pixels", "height": " pixels"}
+_FORMATS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
+
+
+def typed(written: Mapping[str, Any]) -> tuple[dict[str, Json], list[Flaw]]:
+    """The fields with their types, in the order as written; and all that is wrong with others, which are left out.
+
+    Args:
+        written: names are those of ``JobFields``.
+    """
+    try:
+        values = vars(JobFields.model_validate(written))
+    except ValidationError as error:
+        flaws = [_flaw(details) for details in error.errors(include_url=False)]
+        wrong = {flaw.field for flaw in flaws}
+        return typed({name: value for name, value in written.items() if name not in wrong})[0], flaws
+    return {name: values[name] for name in written}, []
+
+
+def _flaw(error: ErrorDetails) -> Flaw:
+    name, value = str(error["loc"][0]), error["input"]
+    match error["type"]:
+        case "greater_than_equal" | "less_than_equal" | "multiple_of":
+            return _off_limits(name, value)
+        case "literal_error":
+            meant = _FORMATS.get(str(value).lower().strip(". "))
+            return Flaw(name, f"{shown(value)} is not an output format", f"write {meant or 'jpeg or png'}")
+        case _:
+            kind = _facts(name)["type"]
+            return Flaw(name, f"{shown(value)} {_MISTYPED[kind]}", _remedy(name, value, kind))
+
+
+def _off_limits(name: str, value: Any) -> Flaw:
+    """Pydantic names one limit that is broken; people want to know the range."""
+    facts, number = _facts(name), float(value)
+    low, high = facts["minimum"], facts["maximum"]
+    written = shown(int(number) if number.is_integer() else number)
+    if not low <= number <= high:
+        return Flaw(name, f"{written} is out of range", f"{low} to {high}{_UNITS.get(name, '')}")
+    multiple = facts["multipleOf"]
+    return Flaw(name, f"{written} is not a multiple of {multiple}", f"write {round(number / multiple) * multiple}")
+
+
+def _remedy(name: str, value: Any, kind: str) -> str:
+    if kind == "boolean":
+        return "write true or false"
+    if kind != "string" or not isinstance(value, int | float):
+        return ""
+    return "write it in quotes: " + ('"16:9"' if name == "aspect_ratio" else f'"{value}"')
+
+
+@cache
+def _facts(name: str) -> dict[str, Any]:
+    """Type and limits of a field."""
+    schema: dict[str, Any] = JobFields.model_json_schema()["properties"][name]
+    return dict(schema["anyOf"][0]) if "anyOf" in schema else schema  # the other one is null

@@ -1,0 +1,395 @@
+"""The doors between the engine and the world. Each contract stands here; ``fluxbatch.testing.conformance`` checks it.
+
+Whoever writes an adapter reads this file and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from fluxbatch.model.answer import Answer
+    from fluxbatch.model.events import Event
+    from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
+
+__all__ = [
+    "Clock",
+    "Disposition",
+    "Enlisted",
+    "Fetcher",
+    "Landing",
+    "Ledger",
+    "Limiter",
+    "Memo",
+    "Observer",
+    "PhotoReader",
+    "Presence",
+    "Provider",
+    "RunRow",
+    "Sink",
+    "Source",
+    "Tally",
+]
+
+
+class Clock(Protocol):
+    """Time. The only way to it, so that tests can turn it."""
+
+    def now(self) -> float:
+        """Epoch seconds by the wall clock: for deadlines that outlive the process."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back: for durations, pauses and backoff."""
+        ...
+
+
+class Observer(Protocol):
+    """Hears of everything that happens in a run. Must be quick, must not raise."""
+
+    def note(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+class Provider(Protocol):
+    """An image API."""
+
+    async def generate(self, job: PlannedJob) -> Answer:
+        """Send one request and wait for its answer.
+
+        Every outcome of the API or the network is an ``Answer``; nothing is retried here. Cancelling after the last
+        byte of the body was sent throws a paid image away, so callers do it only when the user insists.
+
+        Raises:
+            PhotoError: a photo can't be read or is not the file that was checked (``PhotoChanged``); the request
+                was not completed, so nothing was billed.
+            StorageError: an image in the answer could not be kept.
+        """
+        ...
+
+
+class PhotoReader(Protocol):
+    """An open photo. Holds one file descriptor, no bytes."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill ``buffer`` with the next bytes; 0 at the end. Brief, may block on the local disk.
+
+        Raises:
+            PhotoChanged: the file is shorter than it was when checked.
+        """
+        ...
+
+    def verify(self) -> None:
+        """Ask once more whether the open file is still the one that was checked.
+
+        Raises:
+            PhotoChanged: it is not.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the file. May be called again."""
+        ...
+
+
+class Source(Protocol):
+    """Where local photos come from."""
+
+    def open(self, photo: Photo) -> PhotoReader:
+        """Open a photo for sending. Brief.
+
+        Raises:
+            PhotoChanged: it is gone, or size, time or inode differ from ``photo``.
+            PhotoError: it can't be read.
+        """
+        ...
+
+
+class Landing(Protocol):
+    """One image on its way to the sink: a temporary file that becomes the output all at once, or never.
+
+    It survives broken transfers: ``size`` bytes are there, and a transfer may go on from there or ``restart``.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        ...
+
+    etag: str
+    """of the bytes so far, empty if the host gave none; a transfer may be resumed only against the same one"""
+    md5: str
+    """base64 of the whole image's MD5 as the host gave it, empty if it gave none; ``commit`` holds the bytes to it"""
+
+    def write(self, piece: bytes) -> None:
+        """Append. Brief.
+
+        Raises:
+            StorageError: the disk is full or gone.
+        """
+        ...
+
+    def restart(self) -> None:
+        """Throw away what came so far."""
+        ...
+
+    async def commit(self, filename: str) -> Stored:
+        """Verify by the bytes, make durable, and put in place of ``filename`` + extension, replacing what is there.
+
+        The extension is by the bytes. ``Stored.fingerprint`` and ``url_age_s`` are left for the caller to fill in.
+
+        Order: length and format → fsync → rename → fsync of the folder. On return, the image survives a power cut.
+
+        Raises:
+            DeliveryError: the bytes are no complete image (``corrupt``); ``restart`` and fetch again.
+            StorageError: the disk is full or gone; the landing is intact and may be committed again.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """Give up and leave nothing behind. May be called again, also after ``commit``."""
+        ...
+
+
+class Presence(StrEnum):
+    """What became of an output since it was stored."""
+
+    SAME = "same"
+    MISSING = "missing"
+    ALTERED = "altered"
+
+
+class Sink(Protocol):
+    """Where images land."""
+
+    async def land(self) -> Landing:
+        """Begin a landing.
+
+        Raises:
+            StorageError: the folder is gone, read-only or full.
+        """
+        ...
+
+    async def adopt(self, path: Path) -> Landing:
+        """Begin a landing with the bytes of a local file, which is consumed."""
+        ...
+
+    async def check(self, stored: Sequence[Stored]) -> list[Presence]:
+        """For each: is the output still what was stored? Reads a file only if its size fits and its time doesn't.
+
+        Raises:
+            StorageError: it can't be told; missing is only what is surely not there.
+        """
+        ...
+
+    async def room(self) -> int:
+        """Free bytes for new images."""
+        ...
+
+
+class Fetcher(Protocol):
+    """Brings results from delivery hosts."""
+
+    async def fetch(self, lease: Lease, landing: Landing) -> None:
+        """Transfer the result into the landing, going on where an earlier try broke off if the host allows it.
+
+        The URL is sent byte for byte; no credentials go along. May be called again with the same landing.
+
+        Raises:
+            DeliveryError: this try failed; ``refused`` if the host says that there is nothing (or nothing any more).
+            StorageError: from the landing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run, as the ledger remembers it. Times are epoch seconds, ``ended_at`` and ``summary`` None while it lives."""
+
+    id: str
+    started_at: float
+    ended_at: float | None = None
+    summary: Mapping[str, object] | None = None
+
+
+class Disposition(StrEnum):
+    """What a plan makes of a job's row."""
+
+    MAKE = "make"
+    """to be sent: PENDING; the counters start anew if the fingerprint differs from the row's"""
+    KEEP = "keep"
+    """as it stands"""
+    RESTORE = "restore"
+    """the image on disk is what is asked for: STORED, whatever happened since"""
+    FETCH = "fetch"
+    """a failed delivery left a URL that is to be tried again: GENERATED"""
+    REFUSE = "refuse"
+    """it can't be sent (``job.defect``): FAILED; what is on disk stays on record"""
+
+
+@dataclass(frozen=True, slots=True)
+class Enlisted:
+    """A job of a run's plan.
+
+    Attributes:
+        job: as planned now.
+        disposition: what becomes of its row.
+        selected: this run may send it; False for what ``--only`` and its like leave out.
+        pardon: the user allows attempts beyond the cap for life.
+    """
+
+    job: PlannedJob
+    disposition: Disposition
+    selected: bool = True
+    pardon: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts over jobs.
+
+    Attributes:
+        by_state: jobs.
+        failures: FAILED jobs by error code.
+        charged, unknown, lost: attempts, over the life of the folder's present jobs.
+        cost_usd, unknown_usd: USD, likewise.
+    """
+
+    by_state: Mapping[str, int]
+    failures: Mapping[str, int]
+    charged: int
+    unknown: int
+    lost: int
+    cost_usd: float
+    unknown_usd: float
+
+    @property
+    def total(self) -> int:
+        """All jobs."""
+        return sum(self.by_state.values())
+
+
+class Ledger(Protocol):
+    """The durable truth, and the queue. A method returns once what it wrote survives a power cut.
+
+    Rows never sit in memory all at once: callers page. Safe to call from many tasks; calls share commits.
+    A job's id is unique in the ledger. Only jobs stamped with a run and selected for it are handed out by ``pending``;
+    leases are handed out whatever plan they come from.
+    """
+
+    async def begin(self, run: RunRow) -> None:
+        """Open a run."""
+        ...
+
+    async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
+        """Close a run with its account."""
+        ...
+
+    async def last_run(self) -> RunRow | None:
+        """The newest run, if there was one."""
+        ...
+
+    async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
+        """The rows of these jobs, as far as there are any."""
+        ...
+
+    async def enlist(self, run_id: str, jobs: Sequence[Enlisted]) -> None:
+        """Write jobs of this run's plan, all or none, and stamp them with the run.
+
+        A row that is SUBMITTED or GENERATED keeps job and state as they were when it was sent, and is only stamped.
+        Elsewhere the row takes the job as planned now, and the state that the disposition says.
+        """
+        ...
+
+    async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run to be sent to ``model`` (PENDING, stamped, selected), by position, after ``after``."""
+        ...
+
+    async def pending_models(self, run_id: str) -> dict[str, int]:
+        """How many jobs of this run are to be sent, by model."""
+        ...
+
+    async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
+        """Rows in a state, of any plan, by id: how leases owed and submitted requests are found at start-up."""
+        ...
+
+    async def advance(self, step: Step) -> None:
+        """Compare-and-set one transition and add its charge.
+
+        Raises:
+            StepRefused: the job is not in ``step.frm``, or ``NEXT`` does not allow ``step.to``; nothing was changed.
+        """
+        ...
+
+    async def claim(self, manifest: str, run_id: str) -> None:
+        """Remember a manifest that claims ids in this folder, and that its last plan is this run's.
+
+        The manifest that came first comes first in the results.
+        """
+        ...
+
+    async def release(self, manifest: str) -> None:
+        """Forget a manifest that is gone; its rows can be claimed by another."""
+        ...
+
+    async def manifests(self) -> list[str]:
+        """The manifests that claim ids in this folder, the first one first."""
+        ...
+
+    async def tally(self, run_id: str = "") -> Tally:
+        """Counts over the present jobs, or over those that this run planned and selected."""
+        ...
+
+    def rows(self) -> AsyncIterator[Record]:
+        """The present jobs (those of the last plan of their manifest), by manifest and position, paged."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked and release the file. May be called again."""
+        ...
+
+
+class Memo(Protocol):
+    """Remembers what can be found out again: digests, learned limits. Losing it costs time, never money."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """What is remembered of these keys."""
+        ...
+
+    def put(self, entries: Mapping[str, bytes]) -> None:
+        """Remember. A failure to do so is silent."""
+        ...
+
+    def close(self) -> None:
+        """Release the file."""
+        ...
+
+
+class Limiter(Protocol):
+    """How many requests may be in flight. Pure: no clock, no waiting; ``now`` is monotonic seconds."""
+
+    def admits(self, model: str, now: float) -> bool:
+        """Whether one more request to ``model`` may start."""
+        ...
+
+    def resumes_at(self, model: str, now: float) -> float | None:
+        """When a pause that holds ``model`` back ends; None if only a finished request can make room."""
+        ...
+
+    def started(self, model: str, now: float) -> None:
+        """A request was started."""
+        ...
+
+    def finished(self, model: str, now: float, *, congested: bool) -> None:
+        """A request ended, with or without a complaint about too many of them."""
+        ...
+
+    def pause(self, scope: str, model: str, until: float) -> None:
+        """Start nothing of this scope until then."""
+        ...

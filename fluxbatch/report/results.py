@@ -1,0 +1,86 @@
+"""``results.jsonl``: a line a job of the folder's manifests, in manifest order, replaced all at once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+import aiofiles
+import aiofiles.os
+import anyio.to_thread
+import orjson
+
+from fluxbatch.errors import StorageError
+from fluxbatch.model.state import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from fluxbatch.model.job import Record
+
+__all__ = ["result_of", "write_results"]
+
+_BATCH: Final = 200
+_STATUS: Final = {JobState.STORED: "stored", JobState.FAILED: "failed"}
+
+
+async def write_results(path: Path, rows: AsyncIterator[Record], *, run_id: str, simulated: bool) -> int:
+    """Write the file anew and return how many lines it has; a reader sees the old one or the whole new one.
+
+    Raises:
+        StorageError: the folder can't be written; the old file stands.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    count = 0
+    try:
+        async with aiofiles.open(temporary, "wb") as file:
+            lines: list[bytes] = []
+            async for record in rows:
+                lines.append(orjson.dumps(result_of(record, run_id=run_id, simulated=simulated)))
+                count += 1
+                if len(lines) >= _BATCH:
+                    await file.write(b"\n".join(lines) + b"\n")
+                    lines.clear()
+            if lines:
+                await file.write(b"\n".join(lines) + b"\n")
+            await file.flush()
+            await anyio.to_thread.run_sync(os.fsync, file.fileno())
+        await aiofiles.os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(
+            f"{path} can't be written: {error.strerror or error}",
+            remedy="free space or mend the folder; fluxbatch status --results writes it again",
+        ) from error
+    return count
+
+
+def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]:
+    """One line of the results, as data. ``cached`` is true for an image that was there before this run."""
+    job = record.job
+    stored = record.stored if record.state is JobState.STORED else None
+    failure = record.failure if record.state is JobState.FAILED else None
+    return {
+        "id": job.id,
+        "status": _STATUS.get(record.state, "pending"),
+        "cached": stored is not None and record.stored_by != run_id,
+        "file": stored and stored.file,
+        "sha256": stored and stored.sha256,
+        "bytes": stored and stored.bytes,
+        "width": stored and stored.width,
+        "height": stored and stored.height,
+        "model": job.model,
+        "prompt": job.fields.get("prompt"),
+        "inputs": [image.ref for image in job.images],
+        "seed": job.fields.get("seed"),
+        "fingerprint": job.fingerprint,
+        "attempts": record.attempts,
+        "charged": record.charged,
+        "unknown_charges": record.unknown,
+        "cost_usd": round(record.cost_usd, 6),
+        "url_age_s": None if stored is None or stored.url_age_s is None else round(stored.url_age_s, 3),
+        "request_id": record.request_id or None,
+        "simulated": simulated,
+        "meta": dict(job.meta),
+        "error": failure and {"code": failure.reason, "message": failure.message, "http_status": failure.http_status},
+    }

@@ -1,0 +1,77 @@
+"""The end of a run, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fluxbatch.model.state import Reason
+from fluxbatch.policy.deadlines import URL_LIFE_S
+from fluxbatch.policy.remedies import REMEDY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fluxbatch.model.summary import Summary
+
+__all__ = ["count", "failure_lines", "summary_lines", "usd"]
+
+
+def summary_lines(summary: Summary, out: Path) -> list[str]:
+    """What a person wants to know: made, unchanged, failed and why, spent, how close it was, where the files are."""
+    made = summary.stored - summary.cached
+    parts = [f"{made} made", f"{summary.cached} unchanged"]
+    if summary.failed:
+        parts.append(f"{summary.failed} failed")
+    if summary.pending:
+        parts.append(f"{summary.pending} still to make")
+    lines = [f"{count(summary.total, 'image')}: {', '.join(parts)} ({_duration(summary.wall_s)})"]
+    lines += failure_lines(summary.failures)
+    lines.append(_spend(summary))
+    if summary.url_age_max_s is not None:
+        share = f"oldest URL {summary.url_age_max_s:.1f} s of {URL_LIFE_S:.0f} s"
+        lines.append(f"fetched in time: {share}, median {summary.url_age_p50_s or 0.0:.1f} s")
+    if summary.stop is not None and summary.exit_code >= 3:
+        lines.append(f"stopped early: {summary.stop.message}")
+        if summary.stop.remedy:
+            lines.append(f"  {summary.stop.remedy}")
+    lines.append(f"images: {out}")
+    return lines
+
+
+def failure_lines(failures: Mapping[str, int]) -> list[str]:
+    """Failed jobs by error code, most first, each with its remedy."""
+    by_number = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+    return [f"  {number} × {code}: {REMEDY[Reason(code)]}" for code, number in by_number]
+
+
+def count(number: int, noun: str) -> str:
+    """``1 image``, ``2 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def usd(amount: float) -> str:
+    """An amount for people: cents, or more digits below a cent."""
+    return f"${amount:,.2f}" if amount == 0 or amount >= 0.01 else f"${amount:.4f}"
+
+
+def _spend(summary: Summary) -> str:
+    if not summary.requests and not summary.unknown_charges:
+        line = "nothing was sent"
+    else:
+        verb = "it would have cost" if summary.simulated else "spent"
+        line = f"{verb}: {usd(summary.cost_usd)} for {count(summary.charged, 'image')}"
+        line += f", {count(summary.requests, 'request')}"
+    if summary.unknown_charges:
+        line += f"; maybe billed: {usd(summary.unknown_usd)} for {count(summary.unknown_charges, 'request')}"
+    if summary.lost:
+        line += f"; paid but lost: {summary.lost}"
+    return f"{line} (simulated: no money, no model)" if summary.simulated else line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -1,0 +1,1 @@
+"""What is told about a run: events as data, structured logs, redaction."""

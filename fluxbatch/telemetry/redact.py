@@ -1,0 +1,33 @@
+"""Text from outside, made fit to be shown: no keys, no signed queries, no control characters, not too long."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["clean", "printable"]
+
+_KEY: Final = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.]{4,}", re.IGNORECASE)
+# in JSON that is shown as it came, slashes may be escaped
+_SCHEME: Final = r"\b[a-z][a-z0-9+.\-]{0,15}:(?:\\?/){2}"
+_QUERY: Final = re.compile(rf"({_SCHEME}[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
+_USERINFO: Final = re.compile(rf"({_SCHEME})[^\s/@\"'<>\\]+@", re.IGNORECASE)
+_DATA_URL: Final = re.compile(r"(data:[a-z]+/[a-z0-9.+-]+;base64,)[A-Za-z0-9+/=]{16,}")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SPACE: Final = re.compile(r"\s+")
+
+
+def clean(text: str, *, limit: int = 300, secrets: tuple[str, ...] = ()) -> str:
+    """One line of text from an answer or an error, fit for logs, results and terminals."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    text = _DATA_URL.sub(r"\1…", text[: limit * 20])
+    text = _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1***@", _KEY.sub(r"\1***", text)))
+    text = _SPACE.sub(" ", printable(text)).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text without escape codes and characters that turn a line around; line breaks and tabs stay."""
+    return _CONTROL.sub("", text)

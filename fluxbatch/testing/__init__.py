@@ -1,0 +1,55 @@
+"""What tests of fluxbatch, and of anything that is plugged into it, are made of: no network, no disk, no waiting.
+
+Fakes of all ports, virtual time, and in ``fluxbatch.testing.conformance`` a suite for each port. Nothing here needs
+pytest.
+"""
+
+from fluxbatch.testing.fetcher import Fetched, ScriptedFetcher, Serving
+from fluxbatch.testing.images import make_jpeg, make_png
+from fluxbatch.testing.jobs import make_job
+from fluxbatch.testing.ledger import MemoryLedger
+from fluxbatch.testing.memo import MemoryMemo
+from fluxbatch.testing.provider import (
+    Act,
+    Congestion,
+    Grant,
+    Lose,
+    Refuse,
+    ScriptedProvider,
+    Send,
+    Sent,
+    Silence,
+    SpoilPhoto,
+)
+from fluxbatch.testing.recorder import Recorder
+from fluxbatch.testing.sink import MemoryLanding, MemorySink
+from fluxbatch.testing.source import MemorySource
+from fluxbatch.testing.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
+
+__all__ = [
+    "EPOCH",
+    "Act",
+    "Congestion",
+    "Fetched",
+    "Grant",
+    "Lose",
+    "MemoryLanding",
+    "MemoryLedger",
+    "MemoryMemo",
+    "MemorySink",
+    "MemorySource",
+    "Recorder",
+    "Refuse",
+    "ScriptedFetcher",
+    "ScriptedProvider",
+    "Send",
+    "Sent",
+    "Serving",
+    "Silence",
+    "SpoilPhoto",
+    "VirtualClock",
+    "VirtualTimeLoop",
+    "make_job",
+    "make_jpeg",
+    "make_png",
+]

@@ -1,0 +1,260 @@
+"""What every ``Sink`` and its landings hold to."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+import anyio
+
+from fluxbatch.errors import DeliveryError, StorageError
+from fluxbatch.model.state import Reason
+from fluxbatch.ports import Presence
+from fluxbatch.testing.conformance.expect import equal, expect, raises
+from fluxbatch.testing.images import make_jpeg, make_png
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from fluxbatch.model.job import Stored
+    from fluxbatch.ports import Landing, Sink
+
+__all__ = ["CASES", "Case", "Factory", "Rig"]
+
+_PNG: Final = make_png(1, width=96, height=64)
+_OTHER: Final = make_png(2, width=32, height=32)
+
+
+class Rig(Protocol):
+    """A sink that is empty at first, and someone else who gets at its files."""
+
+    @property
+    def sink(self) -> Sink:
+        """What is under test."""
+        ...
+
+    def read(self, file: str) -> bytes | None:
+        """The bytes of an output, None if there is none."""
+        ...
+
+    def alter(self, file: str, data: bytes) -> None:
+        """Write an output as someone else would, at another time."""
+        ...
+
+    def remove(self, file: str) -> None:
+        """Remove an output."""
+        ...
+
+    def leftovers(self) -> int:
+        """Temporary files that are there."""
+        ...
+
+    def spool(self, data: bytes) -> Path:
+        """A file with these bytes, to be adopted."""
+        ...
+
+    def full(self) -> AbstractContextManager[None]:
+        """While it is entered, nothing can be committed."""
+        ...
+
+
+Factory: TypeAlias = "Callable[[], AbstractContextManager[Rig]]"
+Case: TypeAlias = "Callable[[Factory], Awaitable[None]]"
+
+
+async def an_image_lands(make: Factory) -> None:
+    """Piece by piece, untouched, under its name and the extension that its bytes ask for."""
+    with make() as rig:
+        landing = await rig.sink.land()
+        equal(landing.size, 0, "bytes of a new landing")
+        for start in range(0, len(_PNG), 50):
+            landing.write(_PNG[start : start + 50])
+        equal(landing.size, len(_PNG), "bytes so far")
+        equal(rig.read("cat.png"), None, "the output before the commit")
+        stored = await landing.commit("cat")
+        equal(rig.read("cat.png"), _PNG, "the output")
+        facts = (stored.file, stored.sha256, stored.bytes, stored.width, stored.height)
+        equal(facts, ("cat.png", hashlib.sha256(_PNG).hexdigest(), len(_PNG), 96, 64), "what was stored")
+        equal((stored.fingerprint, stored.url_age_s), ("", None), "what the caller fills in")
+        equal(rig.leftovers(), 0, "temporary files")
+
+
+async def the_extension_is_by_the_bytes(make: Factory) -> None:
+    """Whatever was asked for."""
+    with make() as rig:
+        stored = await _store(rig.sink, "dog.png", make_jpeg(1))
+        equal(stored.file, "dog.png.jpg", "the file of a JPEG")
+
+
+async def folders_are_made(make: Factory) -> None:
+    """A name may hold folders."""
+    with make() as rig:
+        stored = await _store(rig.sink, "a/b/c", _PNG)
+        equal((stored.file, rig.read("a/b/c.png")), ("a/b/c.png", _PNG), "an output in folders")
+
+
+async def what_is_there_is_replaced(make: Factory) -> None:
+    """All at once."""
+    with make() as rig:
+        await _store(rig.sink, "cat", _OTHER)
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        equal(rig.read("cat.png"), _OTHER, "the output before the second commit")
+        await landing.commit("cat")
+        equal(rig.read("cat.png"), _PNG, "the output after it")
+
+
+async def no_image_never_lands(make: Factory) -> None:
+    """HTML, nothing, half an image, a damaged one: refused as corrupt, and the output stays as it was."""
+    damaged = bytearray(_PNG)
+    damaged[-20] ^= 0xFF
+    for what, data in (
+        ("HTML", b"<html><body>Sign in</body></html>"),
+        ("nothing", b""),
+        ("half a PNG", _PNG[: len(_PNG) // 2]),
+        ("a PNG without its end", _PNG[:-12]),
+        ("a damaged PNG", bytes(damaged)),
+        ("half a JPEG", make_jpeg(1)[:-2]),
+        ("a GIF", b"GIF89a" + b"\0" * 40),
+    ):
+        with make() as rig:
+            await _store(rig.sink, "cat", _OTHER)
+            landing = await rig.sink.land()
+            landing.write(data)
+            with raises(DeliveryError, what) as caught:
+                await landing.commit("cat")
+            expect(caught.error.corrupt, f"{what} is corrupt")
+            equal(caught.error.reason, Reason.DOWNLOAD_FAILED, f"reason for {what}")
+            equal(rig.read("cat.png"), _OTHER, f"the output after {what}")
+            landing.restart()
+            landing.write(_PNG)
+            await landing.commit("cat")
+            equal(rig.read("cat.png"), _PNG, f"the output after {what} and a second try")
+
+
+async def a_checksum_is_held_to(make: Factory) -> None:
+    """An image that is whole and not the one the host has."""
+    with make() as rig:
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        landing.md5 = b64encode(hashlib.md5(_OTHER, usedforsecurity=False).digest()).decode()
+        with raises(DeliveryError, "another checksum") as caught:
+            await landing.commit("cat")
+        expect(caught.error.corrupt, "another checksum is corrupt")
+        landing.md5 = b64encode(hashlib.md5(_PNG, usedforsecurity=False).digest()).decode()
+        await landing.commit("cat")
+
+
+async def a_restart_forgets(make: Factory) -> None:
+    """Bytes, ETag and checksum."""
+    with make() as rig:
+        landing = await rig.sink.land()
+        landing.write(_OTHER + b"more")
+        landing.etag, landing.md5 = '"one"', "bm90IGl0"
+        landing.restart()
+        equal((landing.size, landing.etag, landing.md5), (0, "", ""), "a landing that was restarted")
+        landing.write(_PNG)
+        await landing.commit("cat")
+        equal(rig.read("cat.png"), _PNG, "the output")
+
+
+async def nothing_is_left_behind(make: Factory) -> None:
+    """By a landing that is given up, however often."""
+    with make() as rig:
+        landing = await rig.sink.land()
+        landing.write(_PNG[:100])
+        await landing.discard()
+        await landing.discard()
+        equal(rig.leftovers(), 0, "temporary files")
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        await landing.commit("cat")
+        await landing.discard()
+        equal((rig.leftovers(), rig.read("cat.png")), (0, _PNG), "temporary files and output, discarded after a commit")
+
+
+async def a_full_disk_keeps_the_landing(make: Factory) -> None:
+    """It may be committed again."""
+    with make() as rig:
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        with rig.full(), raises(StorageError, "a sink that takes nothing"):
+            await landing.commit("folder/cat")
+        equal(landing.size, len(_PNG), "bytes of the landing")
+        stored = await landing.commit("folder/cat")
+        equal(rig.read(stored.file), _PNG, "the output of the second commit")
+
+
+async def a_file_is_adopted(make: Factory) -> None:
+    """Its bytes land, and it is gone."""
+    with make() as rig:
+        path = rig.spool(_PNG)
+        landing = await rig.sink.adopt(path)
+        equal(landing.size, len(_PNG), "bytes of the landing")
+        expect(not await anyio.Path(path).exists(), "the file is still there")
+        await landing.commit("cat")
+        equal((rig.read("cat.png"), rig.leftovers()), (_PNG, 0), "output and temporary files")
+
+
+async def outputs_are_told_apart(make: Factory) -> None:
+    """Same, missing, altered; another time alone is no change."""
+    with make() as rig:
+        names = ("same", "touched", "gone", "edited", "longer")
+        stored = [await _store(rig.sink, name, _PNG) for name in names]
+        rig.alter("touched.png", _PNG)
+        rig.remove("gone.png")
+        edited = bytearray(_PNG)
+        edited[50] ^= 1
+        rig.alter("edited.png", bytes(edited))
+        rig.alter("longer.png", _PNG + b"!")
+        found = await rig.sink.check(stored)
+        wanted = [Presence.SAME, Presence.SAME, Presence.MISSING, Presence.ALTERED, Presence.ALTERED]
+        equal(dict(zip(names, found, strict=True)), dict(zip(names, wanted, strict=True)), "what became of outputs")
+        equal(await rig.sink.check([]), [], "what became of none")
+
+
+async def landings_do_not_meet(make: Factory) -> None:
+    """Many at a time, into the same new folder."""
+    with make() as rig:
+        images = [make_png(n, width=40 + n) for n in range(12)]
+
+        async def one(number: int, landing: Landing) -> None:
+            landing.write(images[number])
+            await landing.commit(f"new/folder/{number}")
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(12):
+                tasks.start_soon(one, number, await rig.sink.land())
+        equal([rig.read(f"new/folder/{n}.png") for n in range(12)], images, "twelve outputs landed at a time")
+
+
+async def room_is_told(make: Factory) -> None:
+    """In bytes."""
+    with make() as rig:
+        expect(await rig.sink.room() > 0, "there is no room")
+
+
+async def _store(sink: Sink, name: str, data: bytes) -> Stored:
+    landing = await sink.land()
+    landing.write(data)
+    return await landing.commit(name)
+
+
+CASES: Final[list[Case]] = [
+    an_image_lands,
+    the_extension_is_by_the_bytes,
+    folders_are_made,
+    what_is_there_is_replaced,
+    no_image_never_lands,
+    a_checksum_is_held_to,
+    a_restart_forgets,
+    nothing_is_left_behind,
+    a_full_disk_keeps_the_landing,
+    a_file_is_adopted,
+    outputs_are_told_apart,
+    landings_do_not_meet,
+    room_is_told,
+]

@@ -1,0 +1,235 @@
+"""A ledger in memory, with the rules of the one on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from fluxbatch.errors import LedgerError, StepRefused
+from fluxbatch.model.job import Record
+from fluxbatch.model.state import NEXT, JobState
+from fluxbatch.policy.transition import after
+from fluxbatch.ports import Disposition, RunRow, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+    from fluxbatch.errors import StorageError
+    from fluxbatch.model.job import Step
+    from fluxbatch.ports import Enlisted
+
+__all__ = ["MemoryLedger"]
+
+_UNDER_WAY: Final = frozenset({JobState.SUBMITTED, JobState.GENERATED})
+_STATE_OF: Final[Mapping[Disposition, JobState]] = {
+    Disposition.MAKE: JobState.PENDING,
+    Disposition.RESTORE: JobState.STORED,
+    Disposition.FETCH: JobState.GENERATED,
+    Disposition.REFUSE: JobState.FAILED,
+}
+
+
+class MemoryLedger:
+    """The ``Ledger`` port on a dictionary.
+
+    What was written stands at once, and its writer hears of it ``commit_s`` later: whoever is cancelled in between has
+    written, as with a disk.
+
+    Attributes:
+        commit_s: seconds that a call takes.
+        broken: raised by all calls that write, which then write nothing; None: all is well.
+        steps: all that were taken, in order.
+        pages: the sizes of all pages that were handed out.
+    """
+
+    def __init__(self, *, commit_s: float = 0.0) -> None:
+        self.commit_s = commit_s
+        self.broken: StorageError | None = None
+        self.steps: list[Step] = []
+        self.pages: list[int] = []
+        self._records: dict[str, Record] = {}
+        self._runs: dict[str, RunRow] = {}
+        self._manifests: dict[str, str] = {}
+        self._run_id = ""
+        self._closed = False
+
+    async def begin(self, run: RunRow) -> None:
+        """Open a run."""
+        self._may_write()
+        self._run_id = run.id
+        self._runs[run.id] = RunRow(run.id, run.started_at)
+        await self._commit()
+
+    async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
+        """Close a run with its account."""
+        self._may_write()
+        if run_id in self._runs:
+            self._runs[run_id] = replace(self._runs[run_id], ended_at=ended_at, summary=dict(summary))
+        await self._commit()
+
+    async def last_run(self) -> RunRow | None:
+        """The newest run, if there was one."""
+        await self._commit()
+        return next(reversed(self._runs.values()), None)
+
+    async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
+        """The rows of these jobs, as far as there are any."""
+        await self._commit()
+        return {job_id: self._records[job_id] for job_id in job_ids if job_id in self._records}
+
+    async def enlist(self, run_id: str, jobs: Sequence[Enlisted]) -> None:
+        """Write jobs of this run's plan, and stamp them with the run."""
+        self._may_write()
+        for enlisted in jobs:
+            self._records[enlisted.job.id] = _planned(self._records.get(enlisted.job.id), enlisted, run_id)
+        await self._commit()
+
+    async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run to be sent to ``model``, by position, after ``after``."""
+        found = [
+            record for record in self._to_send(run_id) if record.job.model == model and record.job.position > after
+        ]
+        page = found[:limit]
+        self.pages.append(len(page))
+        await self._commit()
+        return page
+
+    async def pending_models(self, run_id: str) -> dict[str, int]:
+        """How many jobs of this run are to be sent, by model."""
+        await self._commit()
+        return dict(Counter(record.job.model for record in self._to_send(run_id)))
+
+    async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
+        """Rows in a state, of any plan, by id."""
+        await self._commit()
+        ids = sorted(id_ for id_, record in self._records.items() if record.state == state and id_ > after)
+        return [self._records[id_] for id_ in ids[:limit]]
+
+    async def advance(self, step: Step) -> None:
+        """Compare-and-set one transition and add its charge."""
+        if step.to not in NEXT[step.frm]:
+            raise StepRefused(f"{step.job_id}: {step.to} can't follow {step.frm}")
+        self._may_write()
+        record = self._records.get(step.job_id)
+        if record is None or record.state is not step.frm:
+            await self._commit()
+            raise StepRefused(f"{step.job_id} is not {step.frm}")
+        self._records[step.job_id] = after(record, step, self._run_id)
+        self.steps.append(step)
+        await self._commit()
+
+    async def claim(self, manifest: str, run_id: str) -> None:
+        """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""
+        self._may_write()
+        self._manifests[manifest] = run_id
+        await self._commit()
+
+    async def release(self, manifest: str) -> None:
+        """Forget a manifest that is gone."""
+        self._may_write()
+        self._manifests.pop(manifest, None)
+        await self._commit()
+
+    async def manifests(self) -> list[str]:
+        """The manifests that claim ids in this folder, the first one first."""
+        await self._commit()
+        return list(self._manifests)
+
+    async def tally(self, run_id: str = "") -> Tally:
+        """Counts over the present jobs, or over those that this run planned and selected."""
+        await self._commit()
+        if run_id:
+            return _tally(record for record in self._records.values() if record.run_id == run_id and record.selected)
+        return _tally(self._present())
+
+    async def rows(self) -> AsyncIterator[Record]:
+        """The present jobs, by manifest and position."""
+        await self._commit()
+        for record in self._present():
+            yield record
+
+    async def close(self) -> None:
+        """Refuse to go on."""
+        self._closed = True
+
+    def reopen(self) -> MemoryLedger:
+        """A ledger with the same rows, as the next process finds them."""
+        found = MemoryLedger(commit_s=self.commit_s)
+        found._records, found._runs = dict(self._records), dict(self._runs)
+        found._manifests = dict(self._manifests)
+        return found
+
+    async def _commit(self) -> None:
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        await anyio.sleep(self.commit_s)
+
+    def _may_write(self) -> None:
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        if self.broken is not None:
+            raise self.broken
+
+    def _to_send(self, run_id: str) -> list[Record]:
+        found = (
+            record
+            for record in self._records.values()
+            if record.state is JobState.PENDING and record.run_id == run_id and record.selected
+        )
+        return sorted(found, key=lambda record: record.job.position)
+
+    def _present(self) -> list[Record]:
+        ordinals = {name: ordinal for ordinal, name in enumerate(self._manifests)}
+        found = [
+            record
+            for record in self._records.values()
+            if record.job.manifest in ordinals and self._manifests[record.job.manifest] == record.run_id
+        ]
+        return sorted(found, key=lambda record: (ordinals[record.job.manifest], record.job.position))
+
+
+def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
+    """A row after a plan: stamped only while it is under way, else as the plan has it."""
+    job, selected = enlisted.job, enlisted.selected
+    if row is not None and row.state in _UNDER_WAY:
+        stamped = replace(row.job, manifest=job.manifest, position=job.position)
+        return replace(row, job=stamped, run_id=run_id, selected=selected)
+    state = _STATE_OF.get(enlisted.disposition)
+    if row is None:
+        row = Record(job, state=JobState.PENDING)
+    elif state is None:
+        return _pardoned(replace(row, job=job, run_id=run_id, selected=selected), enlisted)
+    elif row.job.fingerprint == job.fingerprint:
+        row = _pardoned(row, enlisted)
+    else:
+        row = replace(row, charged=0, unknown=0, lost=0, pardoned=0, cost_usd=0.0, unknown_usd=0.0)
+    return replace(
+        row,
+        job=job,
+        state=state or JobState.PENDING,
+        attempts=0,
+        lease=row.lease if state is JobState.GENERATED else None,
+        failure=job.defect if enlisted.disposition is Disposition.REFUSE else None,
+        run_id=run_id,
+        selected=selected,
+    )
+
+
+def _pardoned(row: Record, enlisted: Enlisted) -> Record:
+    return replace(row, pardoned=row.charged + row.unknown) if enlisted.pardon else row
+
+
+def _tally(records: Iterable[Record]) -> Tally:
+    found = list(records)
+    return Tally(
+        by_state=dict(Counter(str(record.state) for record in found)),
+        failures=dict(Counter(str(record.failure.reason) for record in found if record.failure is not None)),
+        charged=sum(record.charged for record in found),
+        unknown=sum(record.unknown for record in found),
+        lost=sum(record.lost for record in found),
+        cost_usd=sum((record.cost_usd for record in found), 0.0),
+        unknown_usd=sum((record.unknown_usd for record in found), 0.0),
+    )

@@ -1,0 +1,151 @@
+"""Runs that end before their time, and the same command again. Real processes, really killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fluxbatch.simulator import Faults
+from tests.app.stage import command, leftovers, names_of, results, run_command, serving, wait_for, write_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.app.stage import Api
+
+STALLED = Faults(rates={"download-stall": 1.0}, stall_s=60)
+
+
+def calls_by_prompt(api: Api) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for call in api.sim.calls:
+        counts[call.prompt_sha256] = counts.get(call.prompt_sha256, 0) + 1
+    return counts
+
+
+def test_after_sigkill_what_had_a_url_is_fetched_and_not_ordered_again(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 12)
+    out = tmp_path / "jobs-out"
+    api.sim.faults = STALLED
+    with api.start("jobs.jsonl", "--concurrency", "3", cwd=tmp_path) as process:
+        wait_for(lambda: len(names_of(out, "job.granted")) >= 5)
+        process.kill()
+        process.communicate()
+    granted = names_of(out, "job.granted")
+    assert names_of(out, "job.stored") == []
+    paid_before = len(api.sim.calls)
+    api.sim.faults = Faults()
+
+    ran = api.run("jobs.jsonl", "--json", cwd=tmp_path)
+
+    assert ran.code == 0, ran.err
+    assert ran.summary["stored"] == 12
+    assert ran.summary["cached"] == 0
+    lines = {line["id"]: line for line in results(out)}
+    assert not any(line["cached"] for line in lines.values())
+    assert all(lines[job_id]["charged"] == 1 for job_id in granted)
+    assert all(lines[job_id]["unknown_charges"] == 0 for job_id in granted)
+    assert max(calls_by_prompt(api).values()) <= 2
+    charged = sum(line["charged"] for line in lines.values())
+    unknown = sum(line["unknown_charges"] for line in lines.values())
+    assert charged <= len(api.sim.calls) <= charged + unknown
+    assert paid_before >= len(granted)
+    assert leftovers(out) == []
+
+
+def test_a_request_under_way_at_the_kill_counts_as_maybe_billed_and_may_be_held(tmp_path: Path) -> None:
+    with serving(tmp_path / "simulator", latency_s=30) as api:
+        write_rows(tmp_path / "jobs.jsonl", 2)
+        out = tmp_path / "jobs-out"
+        with api.start("jobs.jsonl", cwd=tmp_path) as process:
+            wait_for(lambda: len(names_of(out, "job.submitted")) == 2)
+            process.kill()
+            process.communicate()
+
+        held = api.run("jobs.jsonl", "--if-unsure", "hold", "--json", cwd=tmp_path)
+
+    assert held.code == 1
+    assert held.summary["requests"] == 0
+    assert {line["error"]["code"] for line in results(out)} == {"unknown_outcome"}
+    assert "--retry unknown_outcome" in held.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_what_is_in_flight_and_exits_resumable(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with serving(tmp_path / "simulator", latency_s=0.5) as api:
+        write_rows(tmp_path / "jobs.jsonl", 20)
+        out = tmp_path / "jobs-out"
+        with api.start("jobs.jsonl", "--concurrency", "4", "--json", cwd=tmp_path) as process:
+            wait_for(lambda: len(names_of(out, "job.submitted")) >= 6)
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=30)
+
+        summary = json.loads(output)
+        assert process.returncode == summary["exit_code"] == code
+        assert summary["unknown_charges"] == summary["lost"] == 0
+        assert summary["charged"] == summary["stored"] == len(api.sim.calls)
+        assert summary["pending"] == 20 - summary["stored"] > 0
+        rest = api.run("jobs.jsonl", "--json", cwd=tmp_path)
+        assert (rest.code, rest.summary["stored"]) == (0, 20)
+        assert len(api.sim.calls) == 20
+
+
+def test_a_second_signal_leaves_at_once_with_a_consistent_ledger(tmp_path: Path) -> None:
+    with serving(tmp_path / "simulator", latency_s=20) as api:
+        write_rows(tmp_path / "jobs.jsonl", 3)
+        out = tmp_path / "jobs-out"
+        with api.start("jobs.jsonl", "--json", cwd=tmp_path) as process:
+            wait_for(lambda: len(names_of(out, "job.submitted")) == 3)
+            process.send_signal(signal.SIGINT)
+            wait_for(lambda: "run.stopping" in (out / ".fluxbatch" / "events.jsonl").read_text())
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert json.loads(output)["pending"] == 3
+    status = run_command("status", "--json", cwd=tmp_path)
+    assert json.loads(status.out)["pending"] == 3
+
+
+def test_a_folder_in_use_is_said_so(tmp_path: Path) -> None:
+    with serving(tmp_path / "simulator", latency_s=20) as api:
+        write_rows(tmp_path / "jobs.jsonl", 1)
+        out = tmp_path / "jobs-out"
+        with api.start("jobs.jsonl", cwd=tmp_path) as process:
+            wait_for(lambda: names_of(out, "job.submitted") != [])
+            second = api.run("jobs.jsonl", cwd=tmp_path)
+            live = json.loads(run_command("status", "--json", cwd=tmp_path).out)
+            process.kill()
+            process.communicate()
+
+    assert second.code == 75
+    assert str(process.pid) in second.err
+    assert live["live"]
+    assert not json.loads(run_command("status", "--json", cwd=tmp_path).out)["live"]
+
+
+def test_the_embedded_simulator_outlives_nobody_and_its_urls_outlive_it(tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 12, size="256x256")
+    out = tmp_path / "jobs-out-simulated"
+    with subprocess.Popen(
+        command("run", "jobs.jsonl", "--simulate"),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        wait_for(lambda: len(names_of(out, "job.granted")) >= 3)
+        process.kill()
+        process.communicate()
+
+    ran = run_command("run", "jobs.jsonl", "--simulate", "--json", cwd=tmp_path)
+
+    assert ran.code == 0, ran.err
+    assert ran.summary["stored"] == 12
+    assert max(line["charged"] for line in results(out)) == 1

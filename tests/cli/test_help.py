@@ -1,0 +1,54 @@
+"""Help that helps: examples, every command in the README, quick to come."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+import fluxbatch
+from fluxbatch.cli.main import cli
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = cli.list_commands(click.Context(cli))
+
+
+def shown(*args: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "fluxbatch", *args], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example_and_is_in_the_readme(command: str) -> None:
+    text = shown(command, "--help")
+    assert re.search(rf"^\s+fluxbatch {command}\b", text, re.MULTILINE)
+    assert f"fluxbatch {command}" in README
+
+
+def test_the_group_names_exit_codes_and_commands() -> None:
+    text = shown("--help")
+    for words in ("Exit codes", "75", "130", *COMMANDS):
+        assert words in text
+    assert shown("--version").strip() == f"fluxbatch, version {fluxbatch.__version__}"
+
+
+def test_models_lists_prices_with_their_date() -> None:
+    text = shown("models")
+    assert "flux-2-pro" in text
+    assert "0.03" in text
+    assert re.search(r"as of 20\d\d-\d\d", text)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nbefore = set(sys.modules)\nfrom fluxbatch.cli import main\n"
+        "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = ('aiohttp', 'pydantic', 'structlog', 'PIL', 'anyio', 'orjson', 'sqlite3')\n"
+        "print([name for name in heavy if name in sys.modules.keys() - before])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
