@@ -188,6 +188,10 @@ class Sink(Protocol):
         """
         ...
 
+    async def taken(self, filenames: Sequence[str]) -> list[str]:
+        """The outputs that are there under these names (without extension), whoever made them."""
+        ...
+
     async def room(self) -> int:
         """Free bytes for new images."""
         ...

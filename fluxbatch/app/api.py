@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -157,6 +158,7 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
     on_event: Callable[[Event], None] | None = None,
     prices: Mapping[str, float] | None = None,
     ca_file: str | Path | None = None,
+    handle_signals: bool = False,
     **settings: Any,
 ) -> RunResult:
     """Make what is missing; called again, it goes on where it was.
@@ -176,6 +178,8 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
         on_event: is called with every event, in the event loop's thread; must be quick.
         prices: USD of an image by model, over the known list.
         ca_file: certificates to trust beside the system's.
+        handle_signals: SIGINT and SIGTERM end the run in order: nothing new is sent, what is paid for is fetched.
+            Cancelling the call instead drops what is in flight, which is billed all the same. Main thread only.
         **settings: of ``fluxbatch.Settings``: ``concurrency``, ``max_cost_usd``, ``limit`` and so on.
 
     Raises:
@@ -199,14 +203,18 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
         settings=Settings.of(settings),
         ca_file=None if ca_file is None else Path(ca_file),
         prices=prices or {},
-        hooks=Hooks(observers=[] if on_event is None else [_Told(on_event)]),
+        hooks=Hooks(observers=[] if on_event is None else [_Told(on_event)], signals=handle_signals),
     )
     outcome = await run_request(request)
     return RunResult(outcome.summary, outcome.paths.out)
 
 
 def run(what: str | Path | Sequence[str | Path] | Jobs, **options: Any) -> RunResult:
-    """``arun`` for code without an event loop; the same arguments, the same errors."""
+    """``arun`` for code without an event loop; the same arguments, the same errors.
+
+    In the main thread, Ctrl-C ends the run in order (``handle_signals``), and the result says so.
+    """
+    options.setdefault("handle_signals", threading.current_thread() is threading.main_thread())
 
     async def call() -> RunResult:
         return await arun(what, **options)

@@ -12,7 +12,7 @@ from fluxbatch.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["STATE_FOLDER", "Paths", "find_out"]
+__all__ = ["STATE_FOLDER", "Paths", "find_out", "known_state"]
 
 STATE_FOLDER: Final = ".fluxbatch"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -43,8 +43,13 @@ class Paths:
 
     @property
     def lock(self) -> Path:
-        """Held by a run."""
-        return self.state / "lock"
+        """Held by a run; in the output folder, wherever the ledger is."""
+        return self.out / STATE_FOLDER / "lock"
+
+    @property
+    def marker(self) -> Path:
+        """Says where the ledger of this output folder is, if that is elsewhere."""
+        return self.out / STATE_FOLDER / "state"
 
     @property
     def memo(self) -> Path:
@@ -80,14 +85,41 @@ class Paths:
         try:
             for folder in (self.out, self.state, self.landing):
                 folder.mkdir(parents=True, exist_ok=True)
+            self._mark()
             ignore = self.out / STATE_FOLDER / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
+        except NotADirectoryError as error:
+            raise UsageError(f"{error.filename} is no folder", remedy="name another one with -o") from error
+        except FileExistsError as error:
+            raise UsageError(f"{error.filename} is a file", remedy="name a folder with -o") from error
         except OSError as error:
             path = error.filename or self.out
             raise StorageError(
                 f"{path}: {error.strerror or error}", remedy="mend the folder, or use another one (-o)"
             ) from error
+
+    def _mark(self) -> None:
+        """Hold the folder to one ledger: with another one, everything in it would be bought again."""
+        known = known_state(self.out) or (self.out / STATE_FOLDER if self._has_own_ledger() else None)
+        if known is not None and known != self.state:
+            raise UsageError(
+                f"the ledger of {self.out} is in {known}",
+                remedy=f"give --state {known}, or use another output folder (-o)",
+            )
+        if self.state != self.out / STATE_FOLDER:
+            self.marker.write_text(f"{self.state}\n", encoding="utf-8")
+
+    def _has_own_ledger(self) -> bool:
+        return (self.out / STATE_FOLDER / self.ledger.name).exists()
+
+
+def known_state(out: Path) -> Path | None:
+    """Where the ledger of an output folder is, if it was put elsewhere."""
+    try:
+        return Path((out / STATE_FOLDER / "state").read_text(encoding="utf-8").strip())
+    except OSError:
+        return None
 
 
 def find_out(asked: str | Path | None, outs: Sequence[tuple[str, Path | None, Path]], *, simulate: bool) -> Path:
@@ -102,6 +134,8 @@ def find_out(asked: str | Path | None, outs: Sequence[tuple[str, Path | None, Pa
         UsageError: it is no local folder, or the sources don't agree on one.
     """
     if asked is not None:
+        if not str(asked).strip():
+            raise UsageError("-o is empty", remedy="name a folder")
         if _SCHEME.match(str(asked)):
             raise UsageError(f"-o {asked}: images land in local folders only", remedy="name a folder")
         return Path(asked)

@@ -10,8 +10,6 @@ import anyio
 from fluxbatch.model.summary import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fluxbatch.engine import Desk
 
 __all__ = ["Interrupter"]
@@ -26,9 +24,8 @@ class Interrupter:
         exit_code: 130 or 143 once a signal came, else 0.
     """
 
-    def __init__(self, scope: anyio.CancelScope, *, told: Callable[[str], None] | None = None) -> None:
-        self._scope = scope
-        self._told = told
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self._scope = self._outer = scope
         self._desk: Desk | None = None
         self.exit_code = 0
 
@@ -36,6 +33,10 @@ class Interrupter:
         """From now on there is something to finish, in this scope."""
         self._desk = desk
         self._scope = scope
+
+    def detach(self) -> None:
+        """There is nothing to finish (any more)."""
+        self._desk, self._scope = None, self._outer
 
     async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take signals until cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -154,8 +154,7 @@ class _Run:
             engine = Engine(desk)
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now()))
             try:
-                await engine.recover()
-                await engine.fetch_owed(_RESCUE_S)
+                await self._rescue(engine, desk)
                 if not checked:
                     await _in_thread(partial(self._check, intake))
                 quote = await self._plan(intake, folder)
@@ -166,6 +165,16 @@ class _Run:
             summary = await self._work(engine, desk, quote, folder, unusable=intake.unusable)
             return RunOutcome(summary, paths)
 
+    async def _rescue(self, engine: Engine, desk: Desk) -> None:
+        """Settle what an earlier run left behind, and fetch what it paid for. A signal lets that finish."""
+        with anyio.CancelScope() as scope:
+            self._interrupter.attach(desk, scope)
+            await engine.recover()
+            await engine.fetch_owed(_RESCUE_S)
+        if self._interrupter.exit_code:
+            raise Interrupted(self._interrupter.exit_code)
+        self._interrupter.detach()
+
     async def _plan(self, intake: Intake, folder: HeldFolder) -> Quote:
         """Decide, ask, and write the plan down."""
         request, hooks = self._request, self._request.hooks
@@ -174,7 +183,11 @@ class _Run:
         self._gate(intake)
         if hooks.warn is not None and (self._findings.warnings or self._findings.errors):
             problems = self._findings.first(_SHOWN_WARNINGS)
-            hooks.warn(problems, self._findings.warnings + self._findings.errors)
+            _tell(hooks.warn, problems, self._findings.warnings + self._findings.errors)
+        if request.settings.only and quote.total == 0:
+            raise UsageError(
+                f"--only {' '.join(request.settings.only)} matches no id", remedy="quote the pattern: 'mug-*'"
+            )
         if quote.unpriced and request.settings.max_cost_usd is not None:
             raise UsageError(
                 f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",
@@ -188,7 +201,7 @@ class _Run:
     async def _work(self, engine: Engine, desk: Desk, quote: Quote, folder: HeldFolder, *, unusable: int) -> Summary:
         hooks = self._request.hooks
         if hooks.started is not None:
-            hooks.started(folder.paths.out, quote)
+            _tell(hooks.started, folder.paths.out, quote)
         desk.note(
             RunStarted(
                 at=self._clock.now(),
@@ -235,6 +248,8 @@ class _Run:
 
     def _account(self, desk: Desk, quote: Quote, tally: Tally, unusable: int) -> Summary:
         account, stop = desk.account, desk.stop
+        # left without an answer: maybe billed, and settled by the next run
+        open_requests = tally.by_state.get(JobState.SUBMITTED, 0)
         failed = tally.by_state.get(JobState.FAILED, 0) + unusable
         stored = tally.by_state.get(JobState.STORED, 0)
         pending = tally.total + unusable - stored - failed
@@ -248,10 +263,10 @@ class _Run:
             pending=pending,
             requests=account.requests,
             charged=account.charged,
-            unknown_charges=account.unknown,
+            unknown_charges=account.unknown + open_requests,
             lost=account.lost,
             cost_usd=account.cost_usd,
-            unknown_usd=account.unknown_usd,
+            unknown_usd=max(account.unknown_usd, desk.budget.spent - account.cost_usd),
             wall_s=self._clock.monotonic() - self._begun,
             url_age_p50_s=account.url_age_p50_s,
             url_age_max_s=account.url_age_max_s,
@@ -270,7 +285,8 @@ class _Run:
         while True:
             await anyio.sleep(hooks.progress_every_s)
             account = desk.account
-            hooks.progress(
+            _tell(
+                hooks.progress,
                 Progress(
                     make=quote.make + quote.owed + quote.fetch,
                     made=account.stored,
@@ -281,10 +297,16 @@ class _Run:
                     unknown_usd=account.unknown_usd,
                     elapsed_s=self._clock.monotonic() - begun,
                     stopping=desk.stop.message if desk.stop is not None else "",
-                )
+                ),
             )
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
     """Run what blocks; a signal doesn't wait for it."""
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
+
+
+def _tell(hook: Callable[..., None], *facts: object) -> None:
+    """Tell the caller; one that can't listen any more (a closed pipe, a full disk) must not end a run."""
+    with suppress(Exception):
+        hook(*facts)

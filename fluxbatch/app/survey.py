@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ class Survey:
         quote = Quote()
         others = await self._other_manifests()
         async for batch in self._decisions():
+            unknown = {job.filename: job for job, record, _, _ in batch if record is None and job.defect is None}
+            for name in await self._sink.taken(list(unknown)):
+                findings.add(_in_the_way(unknown[name.rpartition(".")[0]], name), fatal=True)
             for job, record, decision, selected in batch:
                 if record is not None and record.job.manifest != job.manifest and record.job.manifest in others:
                     # to leave the job out would not help: its row is the other manifest's
@@ -51,16 +55,11 @@ class Survey:
         """Write the plan into the ledger."""
         for name in await self._gone_manifests():
             await self._ledger.release(name)
+        async for batch in self._decisions():
+            await self._ledger.enlist(self._run_id, [_enlisted(*decided) for decided in batch])
+        # last, so that a run that dies here leaves the earlier plan as the present one
         for name in self._intake.names:
             await self._ledger.claim(name, self._run_id)
-        async for batch in self._decisions():
-            await self._ledger.enlist(
-                self._run_id,
-                [
-                    Enlisted(job, decision.disposition, selected=selected, pardon=decision.pardon)
-                    for job, _, decision, selected in batch
-                ],
-            )
 
     async def _decisions(self) -> AsyncIterator[list[tuple[PlannedJob, Record | None, Decision, bool]]]:
         left = self._settings.limit
@@ -100,6 +99,28 @@ class Survey:
         """Manifests whose file is no longer there: what they claimed is free."""
         names = await self._ledger.manifests()
         return [name for name in names if Path(name).is_absolute() and not await anyio.Path(name).exists()]
+
+
+def _enlisted(job: PlannedJob, record: Record | None, decision: Decision, selected: bool) -> Enlisted:
+    if record is not None and not selected:
+        # left out by the user: the row stays what it is, and only keeps its place in the results
+        known = replace(record.job, manifest=job.manifest, position=job.position)
+        return Enlisted(known, Disposition.KEEP, selected=False)
+    if record is not None and decision.disposition is Disposition.REFUSE:
+        # a photo that is away for a moment must not wipe out what was paid, or a URL that is still owed
+        if record.lease is not None:
+            return Enlisted(replace(record.job, position=job.position), Disposition.KEEP, selected=selected)
+        job = replace(job, fingerprint=record.job.fingerprint)
+    return Enlisted(job, decision.disposition, selected=selected, pardon=decision.pardon)
+
+
+def _in_the_way(job: PlannedJob, name: str) -> Problem:
+    return Problem(
+        Where(job.manifest),
+        f"{name} is in the output folder already, and the ledger knows nothing of it",
+        "move it away, or use another output folder (-o); nothing is overwritten",
+        job_id=job.id,
+    )
 
 
 def _claimed(job: PlannedJob, owner: str) -> Problem:

@@ -33,10 +33,11 @@ def status(out: Path | None, state: Path | None, *, as_json: bool, results: bool
     """Look at an output folder."""
     import anyio
 
-    from fluxbatch.app.folder import Paths
+    from fluxbatch.app.folder import Paths, known_state
     from fluxbatch.app.look import find_folder, look_at, rewrite_results
 
-    paths = Paths.of(find_folder(out, Path.cwd()), state)
+    folder = find_folder(out, Path.cwd())
+    paths = Paths.of(folder, state or known_state(folder))
     found = anyio.run(look_at, paths)
     if results:
         lines = anyio.run(rewrite_results, paths)

@@ -43,10 +43,10 @@ class Delivery:
         self._busy: list[float] = []
         self._mean_s: float | None = None
 
-    def owe(self, record: Record, lease: Lease) -> None:
-        """Have a lease fetched."""
+    def owe(self, record: Record, lease: Lease, *, remake: bool = False) -> None:
+        """Have a lease fetched; ``remake``: if it is lost, the image may be made once more in this run."""
         self._desk.owed += 1
-        self._queue.put(Due(record, lease))
+        self._queue.put(Due(record, lease, remake))
         self._desk.bell.ring()
 
     def take(self) -> tuple[Due, float] | None:
@@ -103,15 +103,17 @@ class Delivery:
             due.landing = await desk.sink.land()
         landing = due.landing
         try:
-            await desk.fetcher.fetch(due.lease, landing)
-            age = desk.clock.now() - due.lease.granted_at
+            if due.fetched_at is None:
+                await desk.fetcher.fetch(due.lease, landing)
+                due.fetched_at = desk.clock.now()
+            age = due.fetched_at - due.lease.granted_at
             stored = await landing.commit(due.record.job.filename)
         except (DeliveryError, StorageError):
             raise
         except BaseException:
             await landing.discard()
             raise
-        due.landing = None
+        due.landing = due.fetched_at = None
         stored = replace(stored, fingerprint=due.record.job.fingerprint, url_age_s=max(0.0, age))
         await desk.advance(due.record, Step(due.record.job.id, JobState.GENERATED, JobState.STORED, stored=stored))
         await self._settle(due)
@@ -122,6 +124,7 @@ class Delivery:
         wall = desk.clock.now()
         due.tries += 1
         due.late_tries += wall >= due.lease.deadline
+        due.fetched_at = None
         if error.corrupt and due.landing is not None:
             due.landing.restart()
         match outlook(refused=error.refused, now=wall, deadline=due.lease.deadline, late_tries=due.late_tries):
@@ -153,7 +156,7 @@ class Delivery:
         to = JobState.PENDING if failure is None else JobState.FAILED
         record = await desk.advance(record, Step(record.job.id, JobState.GENERATED, to, lost=True, failure=failure))
         await self._settle(due)
-        again = failure is None and record.selected and record.run_id == desk.run_id
+        again = failure is None and due.remake
         desk.note(JobLost(at=desk.clock.now(), job_id=record.job.id, message=message, again=again))
         if again:
             self._remake(record)

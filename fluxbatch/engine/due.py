@@ -18,14 +18,19 @@ class Due:
     """A lease to be fetched.
 
     Attributes:
+        remake: this run bought it, so it may buy it once more should it be lost. What an earlier run bought waits for
+            the next plan: nobody was asked about that price, and the job may have changed since.
         landing: bytes of an earlier try, if it left any.
+        fetched_at: epoch seconds when the last byte came, None while it hasn't.
         settled: nothing is owed any more.
         tries, late_tries: failed tries so far, and those of them that ended past the deadline.
     """
 
     record: Record
     lease: Lease
+    remake: bool = False
     landing: Landing | None = None
+    fetched_at: float | None = None
     settled: bool = False
     tries: int = 0
     late_tries: int = 0

@@ -100,7 +100,7 @@ class Engine:
         try:
             async with anyio.create_task_group() as tasks:
                 while True:
-                    await self._prepare()
+                    await self._guard(self._prepare)
                     since = self._desk.clock.monotonic()
                     self._start_deliveries(tasks)
                     self._start_requests(tasks)

@@ -37,6 +37,7 @@ class Sending:
         self._delivery = delivery
         self._refusals: dict[str, int] = {}
         self._doubted: dict[str, float] = {}
+        self._episodes: dict[str, int] = {}
 
     def reserve(self, record: Record) -> None:
         """Take the place and the money for a request; ``send`` gives them back."""
@@ -102,11 +103,11 @@ class Sending:
             lease=lease,
         )
         record = await desk.advance(record, step)
+        self._delivery.owe(record, lease, remake=True)
         now = desk.clock.now()
         desk.note(
             JobGranted(at=now, job_id=record.job.id, seconds_left=lease.deadline - now, request_id=lease.request_id)
         )
-        self._delivery.owe(record, lease)
 
     async def _landed(self, record: Record, answer: Inline, begun: float) -> Charge:
         """The image is here already: verify and keep it."""
@@ -140,6 +141,7 @@ class Sending:
         self._desk.outage.answered()
         self._refusals.pop(record.job.id, None)
         self._doubted.pop(record.job.model, None)
+        self._episodes.pop(record.job.model, None)
 
     async def _refused(self, record: Record, verdict: Verdict, request_id: str, begun: float) -> None:
         desk, job = self._desk, record.job
@@ -188,8 +190,20 @@ class Sending:
             return 0.0
         if verdict.scope is not Scope.ENDPOINT and verdict.http_status is not None:
             desk.outage.answered()
-            return self._pause(record, verdict, verdict.pause) if verdict.pause else 0.0
+            return self._congested(record, verdict) if verdict.congestion else self._asked_to_wait(record, verdict)
         return self._unanswered(record, verdict)
+
+    def _asked_to_wait(self, record: Record, verdict: Verdict) -> float:
+        return self._pause(record, verdict, verdict.pause) if verdict.pause else 0.0
+
+    def _congested(self, record: Record, verdict: Verdict) -> float:
+        """Too many requests: a pause for all of its scope, longer each time in a row, one for each episode."""
+        desk, model = self._desk, record.job.model
+        if verdict.pause is None and desk.limiter.resumes_at(model, desk.clock.monotonic()) is not None:
+            return 0.0
+        self._episodes[model] = self._episodes.get(model, 0) + 1
+        seconds = pause_s(self._episodes[model], verdict.pause)
+        return self._pause(record, verdict, seconds) if seconds else 0.0
 
     def _unanswered(self, record: Record, verdict: Verdict) -> float:
         """The API is not there, or says nothing. Returns the seconds that it is left alone."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fluxbatch.model.state import PASSING, JobState, Reason
+from fluxbatch.policy.retry import MAX_RISKED
 from fluxbatch.ports import Disposition, Presence
 
 if TYPE_CHECKING:
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import PlannedJob, Record
 
-__all__ = ["Decision", "Quote", "decide", "is_image_wanted"]
+__all__ = ["Decision", "Quote", "decide"]
 
 _SHOWN_EDITED = 10
+_FOUND_BEFORE = frozenset({Reason.BAD_IMAGE, Reason.INVALID_REQUEST, Reason.TOO_LARGE})
+"""what the checks before a run find"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ def decide(
     if record.state in {JobState.SUBMITTED, JobState.GENERATED}:
         return Decision(Disposition.KEEP, "paid for, waiting at its URL")
     if record.stored is not None and record.stored.fingerprint == job.fingerprint:
-        return _stored(record, presence, retry_altered=retry_altered)
+        decision = _stored(record, presence, retry_altered=retry_altered)
+        if decision is not None:
+            return decision
     if record.job.fingerprint != job.fingerprint:
         return Decision(Disposition.MAKE, _difference(record.job, job))
     if record.state is JobState.FAILED and record.failure is not None:
@@ -67,28 +72,28 @@ def decide(
     return Decision(Disposition.MAKE, "not made yet")
 
 
-def is_image_wanted(decision: Decision) -> bool:
-    """Whether the decision asks for a request."""
-    return decision.disposition is Disposition.MAKE
-
-
-def _stored(record: Record, presence: Presence | None, *, retry_altered: bool) -> Decision:
+def _stored(record: Record, presence: Presence | None, *, retry_altered: bool) -> Decision | None:
+    """What the image on record says; None if it says nothing, since it is gone and making it anew came to nothing."""
     there = Disposition.KEEP if record.state is JobState.STORED else Disposition.RESTORE
-    match presence:
-        case Presence.SAME:
-            return Decision(there, "unchanged")
-        case Presence.ALTERED if not retry_altered:
-            return Decision(there, "its output was edited, and is kept", edited=True)
-        case Presence.ALTERED:
-            return Decision(Disposition.MAKE, "its output was edited", pardon=True)
-        case _:
-            return Decision(Disposition.MAKE, "its output is missing", pardon=True)
+    if presence is Presence.SAME:
+        return Decision(there, "unchanged")
+    if presence is Presence.ALTERED and not retry_altered:
+        return Decision(there, "its output was edited, and is kept", edited=True)
+    if record.state is not JobState.STORED:
+        return None
+    why = "its output was edited" if presence is Presence.ALTERED else "its output is missing"
+    return Decision(Disposition.MAKE, why, pardon=True)
 
 
 def _failed(record: Record, retry: Collection[Reason]) -> Decision:
     assert record.failure is not None
     reason = record.failure.reason
     asked = reason in retry
+    if reason in _FOUND_BEFORE and record.failure.http_status is None and not asked:
+        # it was not fit to be sent, and now it is; what was risked before that still counts
+        if record.risked < MAX_RISKED:
+            return Decision(Disposition.MAKE, f"failed before: {reason}; mended")
+        return Decision(Disposition.KEEP, "maybe billed twice before")
     if not asked and reason not in PASSING:
         return Decision(Disposition.KEEP, f"failed before: {reason}")
     if record.lease is not None:
@@ -138,6 +143,11 @@ class Quote:
     kept_failures: dict[str, int] = field(default_factory=dict)
     edited: list[str] = field(default_factory=list)
     edited_count: int = 0
+
+    @property
+    def total(self) -> int:
+        """Jobs that this run may touch."""
+        return self.make + self.keep + self.owed + self.fetch + self.refuse
 
     def add(self, job: PlannedJob, record: Record | None, decision: Decision, *, run_id: str) -> None:
         """Count a job that this run may touch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import aiofiles
@@ -12,6 +13,7 @@ import orjson
 
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState
+from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +33,7 @@ async def write_results(path: Path, rows: AsyncIterator[Record], *, run_id: str,
     Raises:
         StorageError: the folder can't be written; the old file stands.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     count = 0
     try:
         async with aiofiles.open(temporary, "wb") as file:
@@ -71,7 +73,7 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "height": stored and stored.height,
         "model": job.model,
         "prompt": job.fields.get("prompt"),
-        "inputs": [image.ref for image in job.images],
+        "inputs": [clean(image.ref, limit=4096) for image in job.images],
         "seed": job.fields.get("seed"),
         "fingerprint": job.fingerprint,
         "attempts": record.attempts,

@@ -70,6 +70,11 @@ class MemorySink:
         await anyio.sleep(self.latency_s)
         return [self._presence(one) for one in stored]
 
+    async def taken(self, filenames: Sequence[str]) -> list[str]:
+        """The outputs that are there under these names."""
+        await anyio.sleep(self.latency_s)
+        return [name for name in self.files() if name.rpartition(".")[0] in filenames]
+
     async def room(self) -> int:
         """Free bytes for new images."""
         await anyio.sleep(self.latency_s)

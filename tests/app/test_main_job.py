@@ -6,7 +6,8 @@ import json
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.app.stage import PHOTOS, REPO, leftovers, photos_into, results, run_command, serving, sha256
+from fluxbatch.simulator import Faults
+from tests.app.stage import PHOTOS, REPO, leftovers, photos_into, results, run_command, serving, sha256, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -216,3 +217,54 @@ def test_results_can_be_written_anew_from_the_ledger(api: Api, tmp_path: Path) -
     assert f"{len(DEMO)} made, 0 failed, 0 still to make" in status.out
     assert "(simulated)" not in status.out
     assert [{**line, "cached": True} for line in results(out)] == [{**line, "cached": True} for line in before]
+
+
+def test_nothing_that_it_did_not_make_is_overwritten(api: Api, tmp_path: Path) -> None:
+    folder = photos_into(tmp_path / "photos", "person.jpg", "cat.webp")
+    before = {path.name: sha256(path) for path in folder.iterdir()}
+
+    ran = api.run("photos", "-p", "White background", "-o", "photos", cwd=tmp_path)
+
+    assert ran.code == 2
+    assert "person.jpg is in the output folder already" in ran.err
+    assert {path.name: sha256(path) for path in folder.iterdir() if path.is_file()} == before
+    assert api.sim.requests == 0
+
+
+def test_a_folder_keeps_to_its_ledger(api: Api, tmp_path: Path) -> None:
+    photos_into(tmp_path / "photos", "cup.png")
+    options = ("photos", "-p", "White background", "-o", "out")
+    assert api.run(*options, "--state", "elsewhere", cwd=tmp_path).code == 0
+
+    without = api.run(*options, cwd=tmp_path)
+
+    assert without.code == 2
+    assert f"--state {tmp_path / 'elsewhere'}" in without.err
+    assert len(api.sim.calls) == 1
+    assert "1 made" in run_command("status", "out", cwd=tmp_path).out
+    assert api.run(*options, "--state", "elsewhere", "--json", cwd=tmp_path).summary["requests"] == 0
+
+
+def test_what_is_left_out_stays_as_it_is(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    api.sim.faults = Faults(rates={"moderation": 1.0})
+    assert api.run("jobs.jsonl", "--json", cwd=tmp_path).summary["failed"] == 3
+    api.sim.faults = Faults()
+
+    for narrow in (("--only", "job-000"), ("--limit", "1")):
+        ran = api.run("jobs.jsonl", "--retry", "moderated", *narrow, "--json", cwd=tmp_path)
+        assert ran.summary["requests"] == 1
+    assert api.run("jobs.jsonl", "--json", cwd=tmp_path).summary["requests"] == 0
+    assert [line["status"] for line in results(tmp_path / "jobs-out")] == ["stored", "stored", "failed"]
+    assert api.run("jobs.jsonl", "--only", "jbo-*", cwd=tmp_path).code == 2
+
+
+def test_a_closed_pipe_does_not_end_a_run(tmp_path: Path) -> None:
+    with serving(tmp_path / "simulator", latency_s=0.5) as api:
+        write_rows(tmp_path / "jobs.jsonl", 6)
+        with api.start("jobs.jsonl", "-vv", "--concurrency", "3", cwd=tmp_path) as process:
+            assert process.stderr is not None
+            process.stderr.close()
+            process.wait(timeout=30)
+        assert [line["status"] for line in results(tmp_path / "jobs-out")] == ["stored"] * 6
+        assert len(api.sim.calls) == 6

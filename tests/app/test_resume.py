@@ -107,8 +107,10 @@ def test_a_second_signal_leaves_at_once_with_a_consistent_ledger(tmp_path: Path)
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=10)
 
+    summary = json.loads(output)
     assert process.returncode == 130
-    assert json.loads(output)["pending"] == 3
+    assert (summary["pending"], summary["unknown_charges"]) == (3, 3)
+    assert round(summary["unknown_usd"], 6) == 0.03
     status = run_command("status", "--json", cwd=tmp_path)
     assert json.loads(status.out)["pending"] == 3
 

@@ -22,7 +22,7 @@ def stored(state: JobState = JobState.STORED) -> Record:
 
 
 def failed(reason: Reason, lease: Lease | None = None) -> Record:
-    return Record(JOB, JobState.FAILED, failure=Failure(reason, "because"), lease=lease)
+    return Record(JOB, JobState.FAILED, failure=Failure(reason, "because", 400), lease=lease)
 
 
 def test_new() -> None:
@@ -64,6 +64,21 @@ def test_only_failures_that_pass_are_tried_again_unasked(reason: Reason) -> None
     asked = decide(JOB, failed(reason), None, retry={reason})
     assert asked.disposition is Disposition.MAKE
     assert asked.pardon
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.FAILED])
+def test_the_cap_holds_although_the_output_of_an_earlier_time_is_gone(state: JobState) -> None:
+    failure = Failure(Reason.UNKNOWN_OUTCOME, "maybe billed twice") if state is JobState.FAILED else None
+    record = replace(stored(state), failure=failure, unknown=2)
+    decision = decide(JOB, record, Presence.MISSING)
+    assert not decision.pardon
+    assert decision.disposition is (Disposition.KEEP if failure else Disposition.MAKE)
+
+
+@pytest.mark.parametrize(("unknown", "disposition"), [(0, Disposition.MAKE), (2, Disposition.KEEP)])
+def test_a_photo_that_is_back_is_sent_within_the_cap(unknown: int, disposition: Disposition) -> None:
+    away = Record(JOB, JobState.FAILED, unknown=unknown, failure=Failure(Reason.BAD_IMAGE, "no such file"))
+    assert decide(JOB, away, None).disposition is disposition
 
 
 def test_a_url_that_is_left_is_tried_before_anything_is_paid() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, Self
+import threading
+from typing import TYPE_CHECKING, Final, Self
 
 from fluxbatch.errors import FolderInUse, StorageError
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["FolderLock"]
+
+_LOOKS: Final = 10
+_LOOK_S: Final = 0.02
 
 
 class FolderLock:
@@ -30,7 +34,7 @@ class FolderLock:
         """
         try:
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except BlockingIOError:
             holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
             self.release()
@@ -46,6 +50,15 @@ class FolderLock:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         return self
+
+    def _take(self) -> None:
+        """Take it, or see for a moment whether who has it only looks (``status`` does)."""
+        for _ in range(_LOOKS):
+            try:
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                threading.Event().wait(_LOOK_S)
+        return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Give the lock back. May be called again."""

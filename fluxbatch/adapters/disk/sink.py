@@ -32,6 +32,7 @@ __all__ = ["FolderSink"]
 _THREADS: Final = 8
 """commits at a time: they wait for the disk, not for the processor"""
 _READ: Final = 1 << 20
+_EXTENSIONS: Final = ("jpg", "png", "webp")
 
 
 class FolderSink:
@@ -73,8 +74,9 @@ class FolderSink:
         """Begin a landing with the bytes of a local file, which is consumed."""
         target = self._scratch / f"{secrets.token_hex(8)}.part"
         try:
+            # opened first: what fails here may be tried again
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             await aiofiles.os.rename(path, target)
-            fd = os.open(target, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise _storage_error(path, error) from error
         return FileLanding(self, target, fd, size=os.lseek(fd, 0, os.SEEK_END))
@@ -82,6 +84,11 @@ class FolderSink:
     async def check(self, stored: Sequence[Stored]) -> list[Presence]:
         """What became of outputs since they were stored."""
         return await anyio.to_thread.run_sync(lambda: [self._presence(one) for one in stored])
+
+    async def taken(self, filenames: Sequence[str]) -> list[str]:
+        """The outputs that are there under these names."""
+        names = [f"{filename}.{extension}" for filename in filenames for extension in _EXTENSIONS]
+        return await anyio.to_thread.run_sync(lambda: [name for name in names if os.path.lexists(self.root / name)])
 
     async def room(self) -> int:
         """Free bytes for new images."""
