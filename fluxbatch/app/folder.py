@@ -41,6 +41,20 @@ class Paths:
         """The durable truth."""
         return self.state / "ledger.sqlite"
 
+    def has_ledger(self) -> bool:
+        """Whether there is one.
+
+        Raises:
+            StorageError: the folder can't be looked into.
+        """
+        try:
+            self.ledger.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StorageError(f"{self.ledger}: {error.strerror}", remedy="mend the folder's permissions") from error
+        return True
+
     @property
     def lock(self) -> Path:
         """Held by a run; in the output folder, wherever the ledger is."""

@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.ledger import SqliteLedger
@@ -127,7 +126,7 @@ async def rewrite_results(paths: Paths) -> int:
 
 
 async def _open(paths: Paths) -> SqliteLedger:
-    if not await anyio.Path(paths.ledger).exists():
+    if not await anyio.to_thread.run_sync(paths.has_ledger):
         raise UsageError(
             f"{paths.out} is no output folder of fluxbatch", remedy="name the folder that a run wrote to (-o)"
         )

@@ -121,7 +121,7 @@ class _Run:
         request = self._request
         intake.stage()
         paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
-        known = paths.ledger.exists()
+        known = paths.has_ledger()
         memo.open(paths.memo)
         if not known:
             self._check(intake)

@@ -93,7 +93,9 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     show_default=True,
     help="Failing requests for one job; rate limits don't count.",
 )
-@click.option("--max-cost", type=click.FloatRange(0), metavar="USD", help="Never spend more, maybe-billed included.")
+@click.option(
+    "--max-cost", type=click.FloatRange(0), metavar="USD", help="Never spend more in this run, maybe-billed included."
+)
 @click.option(
     "--price", multiple=True, metavar="MODEL=USD", help="Price of an image, over the list of `fluxbatch models`."
 )
@@ -135,6 +137,9 @@ def run(what: tuple[Path, ...], **options: Any) -> int:
     from fluxbatch.app.request import RunRequest, new_run_id
     from fluxbatch.app.run import run as run_request
 
+    context = click.get_current_context()
+    if options["simulate"] and context.get_parameter_source("base_url") is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError("--simulate and --base-url name two places", remedy="leave one of them out")
     sources = _sources(what, options["prompt"], options["with_images"], options["model"])
     run_id = new_run_id()
     request = RunRequest(

@@ -179,7 +179,7 @@ class Engine:
                 Stop(
                     "budget",
                     f"${desk.budget.spent:.2f} of ${cap:.2f} are spent, and the next image would go beyond",
-                    "raise --max-cost, then run the same command again",
+                    "the cap is one run's: the same command goes on with as much again, or raise --max-cost",
                 )
             )
 

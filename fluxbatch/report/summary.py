@@ -32,7 +32,8 @@ def summary_lines(summary: Summary, out: Path) -> list[str]:
         share = f"oldest URL {summary.url_age_max_s:.1f} s of {URL_LIFE_S:.0f} s"
         lines.append(f"fetched in time: {share}, median {summary.url_age_p50_s or 0.0:.1f} s")
     if summary.stop is not None and summary.exit_code >= 3:
-        lines.append(f"stopped early: {summary.stop.message}")
+        # the message of a signal is about what follows it
+        lines.append(f"stopped early: {summary.stop.reason if summary.exit_code > 100 else summary.stop.message}")
         if summary.stop.remedy:
             lines.append(f"  {summary.stop.remedy}")
     lines.append(f"images: {out}")

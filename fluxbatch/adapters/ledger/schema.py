@@ -27,11 +27,13 @@ VERSION: Final = 1
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    # URLs are forgotten once their image is stored: also by the pages they were on
+    # URLs are forgotten once their image is stored, also by the pages they were on; the WAL holds them until it is
+    # checkpointed, which happens as it grows, at the start of a run and at its end
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -8000",
     "PRAGMA busy_timeout = 10000",
+    "PRAGMA wal_checkpoint(TRUNCATE)",
 )
 
 CREATE: Final = """
@@ -125,9 +127,7 @@ IN_STATE: Final = f"SELECT {COLUMNS} FROM jobs WHERE state = ? AND id > ? ORDER 
 _PRESENT: Final = "jobs JOIN manifests ON jobs.manifest = manifests.name AND jobs.run_id = manifests.run_id"
 
 ROWS: Final = f"""
-SELECT {", ".join("jobs." + name.strip() for name in COLUMNS.split(","))}, manifests.ordinal, jobs.position
-FROM {_PRESENT}
-WHERE (manifests.ordinal, jobs.position) > (?, ?) ORDER BY manifests.ordinal, jobs.position LIMIT ?
+SELECT {COLUMNS}, position FROM jobs WHERE manifest = ? AND run_id = ? AND position > ? ORDER BY position LIMIT ?
 """
 
 

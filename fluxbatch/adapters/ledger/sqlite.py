@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio.to_thread
@@ -148,14 +149,16 @@ class SqliteLedger:
 
     async def rows(self) -> AsyncIterator[Record]:
         """The present jobs, by manifest and position, paged."""
-        after = (0, -1)
-        while True:
-            page = await self._thread.call(lambda db, at=after: db.execute(schema.ROWS, (*at, _PAGE)).fetchall())  # type: ignore[misc]  # mypy can't type a lambda's default
-            for row in page:
-                yield codec.record_of(row)
-            if len(page) < _PAGE:
-                return
-            after = (page[-1][-2], page[-1][-1])
+        statement = "SELECT name, run_id FROM manifests ORDER BY ordinal"
+        for name, run_id in await self._thread.call(lambda db: db.execute(statement).fetchall()):
+            after = -1
+            page: list[Any] = [()]
+            while page:
+                values = (name, run_id, after, _PAGE)
+                page = await self._thread.call(partial(_fetch, schema.ROWS, values))
+                for row in page:
+                    yield codec.record_of(row)
+                after = page[-1][-1] if page else after
 
     async def close(self) -> None:
         """Finish what was asked and release the file."""
@@ -198,6 +201,10 @@ class SqliteLedger:
 def _about(db: sqlite3.Connection, key: str) -> str:
     row = db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
     return "" if row is None else str(row[0])
+
+
+def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> list[Any]:
+    return db.execute(statement, values).fetchall()
 
 
 def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
