@@ -54,6 +54,20 @@ async def test_everything_lands() -> None:
     assert desk.stop is None
 
 
+async def test_a_storm_of_429_does_not_fire_off_the_manifest() -> None:
+    """Without a Retry-After, too: all of the scope waits, instead of one new job being tried after the other."""
+    world = World(ceiling=8)
+    over_at = world.clock.monotonic() + 60
+
+    def storm(_job: PlannedJob, _number: int) -> Act:
+        return LIMITED if world.clock.monotonic() < over_at else Grant()
+
+    world.provider = ScriptedProvider(world.clock, storm)
+    await world.run(jobs(2000))
+    assert await world.states() == {"stored": 2000}
+    assert sum(sent.at < over_at for sent in world.provider.sent) <= 8 * 4
+
+
 async def test_nothing_to_do_takes_no_time() -> None:
     world = World()
     before, at = rounds(), world.clock.monotonic()
