@@ -69,7 +69,7 @@ class FolderStatus:
             "cost_usd": round(tally.cost_usd, 6),
             "unknown_usd": round(tally.unknown_usd, 6),
             "failures": dict(tally.failures),
-            "last_run": None if run is None else {"run_id": run.id, "ended": run.ended_at is not None},
+            "last_run": None if run is None else _run_facts(run),
         }
 
 
@@ -145,3 +145,13 @@ def _is_held(paths: Paths) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _run_facts(run: RunRow) -> dict[str, Any]:
+    summary = run.summary or {}
+    return {
+        "run_id": run.id,
+        "ended": run.ended_at is not None,
+        "stop_reason": summary.get("stop_reason", ""),
+        "exit_code": summary.get("exit_code"),
+    }

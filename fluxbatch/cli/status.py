@@ -58,8 +58,7 @@ def _lines(found: FolderStatus) -> list[str]:
     lines = [f"{found.paths.out}{' (simulated)' if facts['simulated'] else ''}"]
     if run is not None:
         begun = datetime.fromtimestamp(run.started_at).astimezone()
-        state = "running now" if found.live else "finished" if run.ended_at is not None else "ended before its time"
-        lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {state}")
+        lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {_end_of(found)}")
     waiting = tally.by_state.get("generated", 0)
     counts = f"{facts['stored']} made, {facts['failed']} failed, {facts['pending']} still to make"
     owed = f" ({waiting} paid for and to be fetched)" if waiting else ""
@@ -71,3 +70,12 @@ def _lines(found: FolderStatus) -> list[str]:
     if tally.lost:
         spent += f"; paid but lost: {tally.lost}"
     return [*lines, spent]
+
+
+def _end_of(found: FolderStatus) -> str:
+    run = found.as_dict()["last_run"]
+    if found.live:
+        return "running now"
+    if not run["ended"]:
+        return "ended before its time"
+    return f"stopped early ({run['stop_reason']})" if run["exit_code"] and run["exit_code"] >= 3 else "finished"

@@ -91,6 +91,7 @@ def test_a_signal_finishes_what_is_in_flight_and_exits_resumable(
         assert summary["unknown_charges"] == summary["lost"] == 0
         assert summary["charged"] == summary["stored"] == len(api.sim.calls)
         assert summary["pending"] == 20 - summary["stored"] > 0
+        assert f"stopped early ({summary['stop_reason']})" in run_command("status", cwd=tmp_path).out
         rest = api.run("jobs.jsonl", "--json", cwd=tmp_path)
         assert (rest.code, rest.summary["stored"]) == (0, 20)
         assert len(api.sim.calls) == 20
