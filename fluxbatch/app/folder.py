@@ -61,6 +61,11 @@ class Paths:
         return self.out / STATE_FOLDER / "lock"
 
     @property
+    def locks(self) -> list[Path]:
+        """All that a run takes: a ledger elsewhere has one as well, since another output folder could name it."""
+        return list(dict.fromkeys([self.lock, self.state / "lock"]))
+
+    @property
     def marker(self) -> Path:
         """Says where the ledger of this output folder is, if that is elsewhere."""
         return self.out / STATE_FOLDER / "state"
@@ -116,12 +121,14 @@ class Paths:
     def _mark(self) -> None:
         """Hold the folder to one ledger: with another one, everything in it would be bought again."""
         known = known_state(self.out) or (self.out / STATE_FOLDER if self._has_own_ledger() else None)
-        if known is not None and known != self.state:
+        if known is not None and known != self.state and (known / self.ledger.name).exists():
             raise UsageError(
                 f"the ledger of {self.out} is in {known}",
                 remedy=f"give --state {known}, or use another output folder (-o)",
             )
-        if self.state != self.out / STATE_FOLDER:
+        if self.state == self.out / STATE_FOLDER:
+            self.marker.unlink(missing_ok=True)
+        else:
             self.marker.write_text(f"{self.state}\n", encoding="utf-8")
 
     def _has_own_ledger(self) -> bool:

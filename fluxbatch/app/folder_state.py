@@ -42,10 +42,10 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
         UsageError: it holds images of the other kind.
         StorageError: it can't be written.
     """
-    lock = FolderLock(paths.lock)
+    locks = [FolderLock(path) for path in paths.locks]
     sink = FolderSink(paths.out, paths.landing)
     try:
-        events = await anyio.to_thread.run_sync(_enter, paths, lock, sink, run_id)
+        events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id)
         ledger = SqliteLedger(paths.ledger, kind=kind)
         try:
             await ledger.open()
@@ -55,12 +55,14 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
                 await ledger.close()
             events.close()
     finally:
-        lock.release()
+        for lock in locks:
+            lock.release()
 
 
-def _enter(paths: Paths, lock: FolderLock, sink: FolderSink, run_id: str) -> EventLog:
+def _enter(paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str) -> EventLog:
     paths.make()
-    lock.acquire()
+    for lock in locks:
+        lock.acquire()
     sink.sweep()
     return EventLog(paths.events, run_id)
 

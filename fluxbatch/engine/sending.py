@@ -199,10 +199,11 @@ class Sending:
     def _congested(self, record: Record, verdict: Verdict) -> float:
         """Too many requests: a pause for all of its scope, longer each time in a row, one for each episode."""
         desk, model = self._desk, record.job.model
-        if verdict.pause is None and desk.limiter.resumes_at(model, desk.clock.monotonic()) is not None:
+        if desk.limiter.resumes_at(model, desk.clock.monotonic()) is None:
+            self._episodes[model] = self._episodes.get(model, 0) + 1
+        elif verdict.pause is None:
             return 0.0
-        self._episodes[model] = self._episodes.get(model, 0) + 1
-        seconds = pause_s(self._episodes[model], verdict.pause)
+        seconds = pause_s(max(1, self._episodes.get(model, 0)), verdict.pause)
         return self._pause(record, verdict, seconds) if seconds else 0.0
 
     def _unanswered(self, record: Record, verdict: Verdict) -> float:

@@ -12,14 +12,14 @@ import anyio.to_thread
 import orjson
 
 from fluxbatch.errors import StorageError
+from fluxbatch.model.job import RemoteImage
 from fluxbatch.model.state import JobState
-from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fluxbatch.model.job import Record
+    from fluxbatch.model.job import Image, Record
 
 __all__ = ["result_of", "write_results"]
 
@@ -73,7 +73,7 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "height": stored and stored.height,
         "model": job.model,
         "prompt": job.fields.get("prompt"),
-        "inputs": [clean(image.ref, limit=4096) for image in job.images],
+        "inputs": [_input(image) for image in job.images],
         "seed": job.fields.get("seed"),
         "fingerprint": job.fingerprint,
         "attempts": record.attempts,
@@ -86,3 +86,9 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "meta": dict(job.meta),
         "error": failure and {"code": failure.reason, "message": failure.message, "http_status": failure.http_status},
     }
+
+
+def _input(image: Image) -> str:
+    """As the user wrote it; of a URL without its query, which may be signed."""
+    address, asked, _ = image.ref.partition("?") if isinstance(image, RemoteImage) else (image.ref, "", "")
+    return f"{address}?…" if asked else address

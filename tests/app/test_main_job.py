@@ -243,6 +243,21 @@ def test_a_folder_keeps_to_its_ledger(api: Api, tmp_path: Path) -> None:
     assert len(api.sim.calls) == 1
     assert "1 made" in run_command("status", "out", cwd=tmp_path).out
     assert api.run(*options, "--state", "elsewhere", "--json", cwd=tmp_path).summary["requests"] == 0
+    (tmp_path / "elsewhere").rename(tmp_path / "moved")
+    assert api.run(*options, "--state", "moved", "--json", cwd=tmp_path).summary["requests"] == 0
+
+
+def test_results_name_the_inputs_as_written_but_for_signed_queries(api: Api, tmp_path: Path) -> None:
+    photos_into(tmp_path, "cup.png")
+    (tmp_path / "cup.png").rename(tmp_path / "sk-cup  red.png")
+    signed = "https://example.com/cat.jpg?X-Amz-Signature=0123456789abcdef"
+    row = {"id": "a", "prompt": "x", "images": ["sk-cup  red.png", signed]}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(row))
+
+    assert api.run("jobs.jsonl", cwd=tmp_path).code == 0
+
+    (line,) = results(tmp_path / "jobs-out")
+    assert line["inputs"] == ["sk-cup  red.png", "https://example.com/cat.jpg?…"]
 
 
 def test_what_is_left_out_stays_as_it_is(api: Api, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 from fluxbatch.errors import FolderInUse, StorageError
@@ -52,13 +52,15 @@ class FolderLock:
         return self
 
     def _take(self) -> None:
-        """Take it, or see for a moment whether who has it only looks (``status`` does)."""
+        """Take it, after a moment if need be: ``status`` holds it for an instant to see whether a run does."""
         for _ in range(_LOOKS):
             try:
-                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                threading.Event().wait(_LOOK_S)
-        return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                time.sleep(_LOOK_S)  # on a thread of its own
+            else:
+                return
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Give the lock back. May be called again."""

@@ -76,9 +76,15 @@ class FolderSink:
         try:
             # opened first: what fails here may be tried again
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            await aiofiles.os.rename(path, target)
         except OSError as error:
             raise _storage_error(path, error) from error
+        try:
+            await aiofiles.os.rename(path, target)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, OSError):
+                raise _storage_error(path, error) from error
+            raise
         return FileLanding(self, target, fd, size=os.lseek(fd, 0, os.SEEK_END))
 
     async def check(self, stored: Sequence[Stored]) -> list[Presence]:
