@@ -69,8 +69,9 @@ demo: .venv/.ready-run ## Make the images of jobs/demo.yaml on the built-in simu
 	@.venv/bin/fluxbatch run jobs/demo.yaml --simulate --yes
 	@printf '\nThe same from the real API: FLUXBATCH_API_KEY=sk-… .venv/bin/fluxbatch run jobs/demo.yaml\n'
 
+# Side by side: most of their time they wait for sockets, disks and processes. The slow ones measure, and so run alone.
 test: .venv/.ready ## Run the tests, but for those that take their time
-	@$(PYTEST) -q -m 'not slow'
+	@$(PYTEST) -q -m 'not slow' -n 3 --dist worksteal
 
 test-slow: .venv/.ready ## Run the tests that take their time: memory, crashes, large manifests
 	@$(PYTEST) -q -m slow

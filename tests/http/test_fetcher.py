@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from dataclasses import replace
 from email.utils import formatdate
+from random import Random
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,7 +19,7 @@ from tests.http.support import NOW, Bench, lease_at
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-IMAGE = os.urandom(300_000)
+IMAGE = Random(1).randbytes(300_000)
 ETAG = '"0x8DC"'
 MD5 = base64.b64encode(hashlib.md5(IMAGE, usedforsecurity=False).digest()).decode()
 SIGNED = "/results/a%2Fb%20c/sample.jpeg?se=2026-08-15T19%3A22%3A20Z&sp=r&sig=a%2Bb%2F%3d&plus=a+b&path=x%2Fy:z&e=&f"
@@ -187,7 +187,7 @@ async def test_a_host_that_ignores_ranges_starts_over(bench: Bench) -> None:
 
 
 async def test_another_image_at_the_same_url_starts_over(bench: Bench) -> None:
-    old = os.urandom(len(IMAGE))
+    old = Random(2).randbytes(len(IMAGE))
     landing, _ = await resumed(bench, broken_then(lambda _: image_answer(ETag='"new"'), data=old))
     assert landing.etag == '"new"'
     assert landing.md5 == "", "the checksum of the old image is forgotten"
@@ -341,6 +341,7 @@ async def test_a_result_above_the_cap_is_not_kept(bench: Bench, announced: bool)
 @pytest.mark.parametrize(
     ("header", "kept"),
     [(MD5, MD5), ("", ""), (hashlib.md5(b"").hexdigest(), ""), ("AAAA", ""), ("!" * 24, ""), (MD5 + "=", "")],
+    ids=["one", "none", "in hex", "short", "no base64", "too long"],
 )
 async def test_a_checksum_that_is_none_is_ignored(bench: Bench, header: str, kept: str) -> None:
     """A header that no image could match must not make a paid one undeliverable."""
