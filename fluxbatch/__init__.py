@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RunPaused,
         RunStarted,
         RunStopping,
+        StepsRescued,
     )
     from fluxbatch.model.state import Charge, Reason
     from fluxbatch.model.summary import Summary
@@ -63,6 +64,7 @@ __all__ = [
     "RunStarted",
     "RunStopping",
     "Settings",
+    "StepsRescued",
     "StorageError",
     "Summary",
     "UsageError",
@@ -76,7 +78,7 @@ _HOME = {
     "fluxbatch.errors": ("FluxbatchError", "FolderInUse", "Interrupted", "ManifestError", "StorageError", "UsageError"),
     "fluxbatch.model.events": (
         *("DeliveryRetried", "Event", "JobFailed", "JobGranted", "JobLost", "JobRequeued", "JobStored"),
-        *("JobSubmitted", "RunEnded", "RunPaused", "RunStarted", "RunStopping"),
+        *("JobSubmitted", "RunEnded", "RunPaused", "RunStarted", "RunStopping", "StepsRescued"),
     ),
     "fluxbatch.model.state": ("Charge", "Reason"),
     "fluxbatch.model.summary": ("Summary",),

@@ -5,6 +5,7 @@ FluxbatchError                70  a defect of ours, unless a subclass says other
 │   └── ManifestError          2  the manifest has problems; it carries all of them
 ├── StoppedEarly               3  the run can't go on, and is resumable (bad key, no credit, outage, storage)
 │   └── StorageError           3  the output folder or the ledger can't be written
+│       └── TargetBlocked      1  something stands where one job's output belongs
 ├── FolderInUse               75  another run holds the output folder
 ├── PhotoError                 1  one photo of one job can't be sent
 │   └── PhotoChanged           1  it is no longer the file that was checked
@@ -18,11 +19,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fluxbatch.model.state import Reason
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fluxbatch.model.problem import Problem
-    from fluxbatch.model.state import Reason
 
 __all__ = [
     "DeliveryError",
@@ -36,6 +38,7 @@ __all__ = [
     "StepRefused",
     "StoppedEarly",
     "StorageError",
+    "TargetBlocked",
     "UsageError",
 ]
 
@@ -100,6 +103,17 @@ class StorageError(StoppedEarly):
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message, stop_reason="storage", remedy=remedy)
+
+
+class TargetBlocked(StorageError):
+    """Something stands where one job's output belongs: a matter of that job, not of the disk.
+
+    Attributes:
+        reason: what the job failed of.
+    """
+
+    exit_code = 1
+    reason = Reason.STORAGE_FAILED
 
 
 class FolderInUse(FluxbatchError):

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from fluxbatch.model.answer import Scope
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
@@ -27,9 +29,12 @@ __all__ = [
     "Limiter",
     "Memo",
     "Observer",
+    "Outcome",
     "PhotoReader",
+    "Place",
     "Presence",
     "Provider",
+    "Rescue",
     "RunRow",
     "Sink",
     "Source",
@@ -148,7 +153,9 @@ class Landing(Protocol):
 
         Raises:
             DeliveryError: the bytes are no complete image (``corrupt``); ``restart`` and fetch again.
-            StorageError: the disk is full or gone; the landing is intact and may be committed again.
+            TargetBlocked: something else stands where this output belongs.
+            StorageError: the disk is full or gone; the landing is intact and may be committed again, unless ``size`` is
+                0: then its bytes are gone with their folder, and are to be fetched again.
         """
         ...
 
@@ -188,8 +195,18 @@ class Sink(Protocol):
         """
         ...
 
-    async def taken(self, filenames: Sequence[str]) -> list[str]:
-        """The outputs that are there under these names (without extension), whoever made them."""
+    async def taken(self, filenames: Sequence[str]) -> dict[str, str]:
+        """What stands in the way of new outputs under these names (without extension), by name.
+
+        An output that is there already, whoever made it, or something that is no folder where one of theirs belongs.
+        """
+        ...
+
+    async def landed(self, filename: str, since: float) -> Stored | None:
+        """The whole image that was put under this name (without extension) since then (epoch seconds), if there is one.
+
+        How an image is found whose landing was not recorded any more. ``Stored.fingerprint`` is left to the caller.
+        """
         ...
 
     async def room(self) -> int:
@@ -214,19 +231,27 @@ class Fetcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run, as the ledger remembers it. Times are epoch seconds, ``ended_at`` and ``summary`` None while it lives."""
+    """A run, as the ledger remembers it.
+
+    Attributes:
+        started_at, ended_at: epoch seconds; ``ended_at`` and ``summary`` are None while it lives, or if it was killed.
+        carried_usd: USD that the unfinished runs which it goes on with had spent.
+        spent_usd: USD billed or maybe billed by the steps of this run, counted with each of them.
+    """
 
     id: str
     started_at: float
     ended_at: float | None = None
     summary: Mapping[str, object] | None = None
+    carried_usd: float = 0.0
+    spent_usd: float = 0.0
 
 
 class Disposition(StrEnum):
     """What a plan makes of a job's row."""
 
     MAKE = "make"
-    """to be sent: PENDING; the counters start anew if the fingerprint differs from the row's"""
+    """to be sent: PENDING; the counters are those of (id, fingerprint), from before if it was asked for before"""
     KEEP = "keep"
     """as it stands"""
     RESTORE = "restore"
@@ -245,7 +270,7 @@ class Enlisted:
         job: as planned now.
         disposition: what becomes of its row.
         selected: this run may send it; False for what ``--only`` and its like leave out.
-        pardon: the user allows attempts beyond the cap for life.
+        pardon: the user allows one more possibly-charged attempt, whatever there were before.
     """
 
     job: PlannedJob
@@ -261,7 +286,7 @@ class Tally:
     Attributes:
         by_state: jobs.
         failures: FAILED jobs by error code.
-        charged, unknown, lost: attempts, over the life of the folder's present jobs.
+        charged, unknown, lost: attempts, over the life of these jobs, whatever they asked for at the time.
         cost_usd, unknown_usd: USD, likewise.
     """
 
@@ -288,7 +313,7 @@ class Ledger(Protocol):
     """
 
     async def begin(self, run: RunRow) -> None:
-        """Open a run."""
+        """Open a run, with what it carries over."""
         ...
 
     async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
@@ -324,10 +349,11 @@ class Ledger(Protocol):
         ...
 
     async def advance(self, step: Step) -> None:
-        """Compare-and-set one transition and add its charge.
+        """Compare-and-set one transition, and add its charge to the job and to the run.
 
         Raises:
             StepRefused: the job is not in ``step.frm``, or ``NEXT`` does not allow ``step.to``; nothing was changed.
+            StorageError: it can't be written; nothing was changed.
         """
         ...
 
@@ -375,25 +401,107 @@ class Memo(Protocol):
         ...
 
 
+class Outcome(StrEnum):
+    """What the end of a request says about limits."""
+
+    ACCEPTED = "accepted"
+    """it got past them"""
+    CONGESTED = "congested"
+    """too many requests"""
+    TROUBLED = "troubled"
+    """the API failed or fell silent: no reason to send more at a time"""
+    UNSAID = "unsaid"
+    """nothing: it was not sent, or refused for its own sake"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A request's place under the limits.
+
+    Attributes:
+        model: the API's model id.
+        begun: when it was started, monotonic seconds.
+        rank: how many requests were in flight then, this one included.
+        rank_of_model: likewise, of its model.
+    """
+
+    model: str
+    begun: float
+    rank: int
+    rank_of_model: int
+
+
 class Limiter(Protocol):
-    """How many requests may be in flight. Pure: no clock, no waiting; ``now`` is monotonic seconds."""
+    """How many requests may be in flight, and when. Pure: no clock, no waiting; ``now`` is monotonic seconds.
+
+    A verdict's scope says what is limited: the model, or the key with all its models. A pause of a model holds that
+    model back, any other all of them.
+    """
 
     def admits(self, model: str, now: float) -> bool:
         """Whether one more request to ``model`` may start."""
         ...
 
     def resumes_at(self, model: str, now: float) -> float | None:
-        """When a pause that holds ``model`` back ends; None if only a finished request can make room."""
+        """When what holds ``model`` back at this moment ends by itself; None if only a finished request makes room."""
         ...
 
-    def started(self, model: str, now: float) -> None:
-        """A request was started."""
+    def started(self, model: str, now: float) -> Place:
+        """A request was started; the place is given back to ``finished``."""
         ...
 
-    def finished(self, model: str, now: float, *, congested: bool) -> None:
-        """A request ended, with or without a complaint about too many of them."""
+    def finished(
+        self,
+        place: Place,
+        now: float,
+        outcome: Outcome,
+        *,
+        scope: Scope = Scope.KEY,
+        asked: float | None = None,
+    ) -> float:
+        """A request ended. Returns for how many seconds from now ``scope`` pauses on its account; 0 for not at all.
+
+        Args:
+            place: as ``started`` gave it.
+            now: monotonic seconds.
+            outcome: what its end says.
+            scope: of the verdict, if it was CONGESTED.
+            asked: seconds that the API asked to wait for, if it did.
+        """
         ...
 
-    def pause(self, scope: str, model: str, until: float) -> None:
-        """Start nothing of this scope until then."""
+    def pause(self, scope: Scope, model: str, now: float, seconds: float) -> None:
+        """Start nothing of this scope for so long; a longer pause stands. What follows it sets off one by one."""
+        ...
+
+    def learned(self) -> Mapping[str, int]:
+        """Limits that were met, by model (``""``: over all), for the next run to begin with."""
+        ...
+
+
+class Rescue(Protocol):
+    """Keeps steps that the ledger can't take. Readable by its owner alone: it holds signed URLs."""
+
+    async def keep(self, step: Step) -> None:
+        """Keep one more step; it is durable on return.
+
+        Raises:
+            StorageError: there is no place that can be written.
+        """
+        ...
+
+    async def kept(self) -> list[Step]:
+        """All steps that are kept, of this run and of earlier ones, in order. What can't be read is left out."""
+        ...
+
+    async def clear(self) -> None:
+        """The ledger has taken them all: forget them.
+
+        Raises:
+            StorageError: they can't be removed; that does no harm but for the URLs that stay there.
+        """
+        ...
+
+    def where(self) -> str:
+        """Where they are, for people; empty if nothing is kept."""
         ...

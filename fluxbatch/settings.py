@@ -37,7 +37,10 @@ class Settings:
         upload_stall_s, download_stall_s: seconds without a byte after which a transfer is given up.
         max_attempts: requests for one job that may fail in a run; those that met a rate limit or a restart of the
             gateway don't count.
-        max_cost_usd: never to be exceeded by one request, maybe-billed ones included.
+        max_cost_usd: never to be exceeded by one request, maybe-billed ones included; what unfinished runs before this
+            one have spent counts.
+        max_runtime_s: seconds after which everything should have landed; sending ends early enough for that.
+        rpm: requests that may start in any minute, over all models; None for no such limit.
         if_unsure: whether a job whose outcome is unknown is sent once more, or held.
         retry: failures to try again although they would stay (``altered`` for outputs that someone edited is apart).
         retry_altered: make outputs again that someone edited.
@@ -56,6 +59,8 @@ class Settings:
     download_stall_s: float = 30.0
     max_attempts: int = 5
     max_cost_usd: float | None = None
+    max_runtime_s: float | None = None
+    rpm: int | None = None
     if_unsure: IfUnsure = "resend"
     retry: frozenset[Reason] = frozenset()
     retry_altered: bool = False
@@ -76,6 +81,10 @@ class Settings:
                 raise UsageError(f"{name} is {getattr(self, name)}", remedy="it must be above 0 seconds")
         if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
             raise UsageError(f"max_cost_usd is {self.max_cost_usd}", remedy="it must be 0 USD or more")
+        if self.max_runtime_s is not None and not self.max_runtime_s > 0:
+            raise UsageError(f"max_runtime_s is {self.max_runtime_s}", remedy="it must be above 0 seconds")
+        if self.rpm is not None and self.rpm < 1:
+            raise UsageError(f"rpm is {self.rpm}", remedy="it must be 1 or more")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit is {self.limit}", remedy="it must be 0 or more")
         if self.if_unsure not in get_args(IfUnsure):

@@ -8,20 +8,21 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.disk import FileSource
+from fluxbatch.adapters.disk import FileRescue, FileSource, default_places
 from fluxbatch.adapters.http import GatewayProvider, HttpFetcher, Network
 from fluxbatch.adapters.http.connect import check_base_url, is_loopback
 from fluxbatch.engine import Desk
 from fluxbatch.model.flux import known_models
 from fluxbatch.policy.budget import Budget
-from fluxbatch.policy.limits import FixedLimiter
+from fluxbatch.policy.limits import AdaptiveLimiter
 from fluxbatch.policy.outage import Outage
 from fluxbatch.telemetry.logs import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -31,9 +32,12 @@ __all__ = ["compose"]
 
 @asynccontextmanager
 async def compose(
-    request: RunRequest, folder: HeldFolder, *, run_id: str, base_url: str, key: str
+    request: RunRequest, folder: HeldFolder, *, run_id: str, base_url: str, key: str, learned: Mapping[str, int]
 ) -> AsyncIterator[Desk]:
-    """The desk of a run against a real API or the simulator; connections are closed at the end."""
+    """The desk of a run against a real API or the simulator; connections are closed at the end.
+
+    ``learned``: limits that an earlier run met.
+    """
     settings, clock = request.settings, SystemClock()
     url = check_base_url(base_url)
     network = Network(ca_file=request.ca_file, proxies=urllib.request.getproxies())
@@ -47,6 +51,7 @@ async def compose(
         settings=settings,
     )
     fetcher = HttpFetcher(network=network, clock=clock, settings=settings, local=is_loopback(url.host or ""))
+    places = await anyio.to_thread.run_sync(default_places, folder.paths.ledger)
     ceilings = {model.id: model.concurrency for model in known_models().values() if model.concurrency is not None}
     try:
         yield Desk(
@@ -58,10 +63,11 @@ async def compose(
             clock=clock,
             observer=Observers([folder.events, *request.hooks.observers]),
             settings=settings,
-            limiter=FixedLimiter(settings.concurrency, by_model=ceilings),
+            limiter=AdaptiveLimiter(settings.concurrency, by_model=ceilings, learned=learned, rpm=settings.rpm),
             budget=Budget(settings.max_cost_usd),
             outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
             rng=SystemRandom(),
+            rescue=FileRescue(places),
         )
     finally:
         with anyio.CancelScope(shield=True):

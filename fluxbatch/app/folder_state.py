@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo
+from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "LateMemo", "hold"]
+__all__ = ["HeldFolder", "LateMemo", "hold", "refuse_network"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
 
     Raises:
         FolderInUse: another run has it.
-        UsageError: it holds images of the other kind.
+        UsageError: it holds images of the other kind, or its ledger would be on a network filesystem.
         StorageError: it can't be written.
     """
     locks = [FolderLock(path) for path in paths.locks]
@@ -60,11 +61,26 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
 
 
 def _enter(paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str) -> EventLog:
+    refuse_network(paths, network_kind)
     paths.make()
     for lock in locks:
         lock.acquire()
     sink.sweep()
     return EventLog(paths.events, run_id)
+
+
+def refuse_network(paths: Paths, kind_of: Callable[[Path], str]) -> None:
+    """Keep a ledger off network filesystems: locks and write order are not what they seem there.
+
+    Raises:
+        UsageError: it would be on one, by what ``kind_of`` says of its folder.
+    """
+    kind = kind_of(paths.state)
+    if kind:
+        raise UsageError(
+            f"{paths.state} is on a network filesystem ({kind}), where a ledger can break",
+            remedy="keep the ledger on a local disk: --state DIR",
+        )
 
 
 class LateMemo:

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupter"]
 
-_WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_WORDS: Final = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung_up"}
 
 
 class Interrupter:
-    """Listens for SIGINT and SIGTERM while a run goes on.
+    """Listens for SIGINT, SIGTERM and SIGHUP (a terminal that was closed) while a run goes on.
 
     Attributes:
-        exit_code: 130 or 143 once a signal came, else 0.
+        exit_code: 130, 143 or 129 once a signal came, else 0.
     """
 
     def __init__(self, scope: anyio.CancelScope) -> None:
@@ -40,7 +40,9 @@ class Interrupter:
 
     async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take signals until cancelled."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        # under nohup it is ignored already, and stays so
+        heard = [number for number in _WORDS if signal.getsignal(number) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*heard) as signals:
             task_status.started()
             async for number in signals:
                 self._take(number)
@@ -53,7 +55,7 @@ class Interrupter:
             return
         self._desk.ask_to_stop(
             Stop(
-                _WORDS.get(number, "interrupted"),
+                _WORDS[number],
                 "finishing what is in flight and fetching what is paid for; once more to leave at once",
                 "run the same command again to go on",
                 exit_code=self.exit_code,

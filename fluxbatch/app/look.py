@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.folder import STATE_FOLDER, Paths
 from fluxbatch.errors import UsageError
+from fluxbatch.model.state import JobState
 from fluxbatch.planning.findings import Findings
 from fluxbatch.planning.intake import Intake
 from fluxbatch.report.results import write_results
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from fluxbatch.ports import RunRow, Tally
 
 __all__ = ["FolderStatus", "find_folder", "look_at", "rewrite_results", "validate"]
+
+
+_MOST_IN_FLIGHT: Final = 10_000
 
 
 def validate(sources: Sequence[ManifestFile]) -> tuple[int, Findings]:
@@ -43,6 +47,8 @@ class FolderStatus:
         live: a run is going on in it right now.
         kind: ``live`` or ``simulated`` images.
         last_run: the newest run, None before the first.
+        open_requests: on record as sent and not answered: under way while a run lives, else maybe billed.
+        open_usd: their price.
     """
 
     paths: Paths
@@ -50,6 +56,14 @@ class FolderStatus:
     kind: str
     tally: Tally
     last_run: RunRow | None
+    open_requests: int = 0
+    open_usd: float = 0.0
+
+    @property
+    def unknown(self) -> tuple[int, float]:
+        """Requests that were maybe billed, and USD; those that died with their run included."""
+        left = 0 if self.live else 1
+        return self.tally.unknown + left * self.open_requests, self.tally.unknown_usd + left * self.open_usd
 
     def as_dict(self) -> dict[str, Any]:
         """As data, for scripts."""
@@ -64,10 +78,11 @@ class FolderStatus:
             "failed": failed,
             "pending": tally.total - stored - failed,
             "charged": tally.charged,
-            "unknown_charges": tally.unknown,
+            "in_flight": self.open_requests if self.live else 0,
+            "unknown_charges": self.unknown[0],
             "lost": tally.lost,
             "cost_usd": round(tally.cost_usd, 6),
-            "unknown_usd": round(tally.unknown_usd, 6),
+            "unknown_usd": round(self.unknown[1], 6),
             "failures": dict(tally.failures),
             "last_run": None if run is None else _run_facts(run),
         }
@@ -101,10 +116,13 @@ async def look_at(paths: Paths) -> FolderStatus:
     ledger = await _open(paths)
     try:
         kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
+        # no more than were in flight at a time
+        under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_IN_FLIGHT)
     finally:
         await ledger.close()
     held = await anyio.to_thread.run_sync(_is_held, paths)
-    return FolderStatus(paths, held, kind, tally, last_run)
+    usd = sum(record.job.price or 0.0 for record in under_way)
+    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd)
 
 
 async def rewrite_results(paths: Paths) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.settings import DEFAULT_BASE_URL, Settings
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from fluxbatch.planning.plan import Quote
     from fluxbatch.ports import Observer
 
-__all__ = ["Hooks", "RunRequest", "new_run_id"]
+__all__ = ["CALLED_OFF", "Hooks", "RunRequest", "new_run_id"]
+
+CALLED_OFF: Final = "called_off"
+"""the stop reason on record of a run that ended before its first request"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,17 +14,20 @@ from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import LateMemo, hold
 from fluxbatch.app.interrupt import Interrupter
+from fluxbatch.app.limits import Learned, recall, remember
+from fluxbatch.app.request import CALLED_OFF
+from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.survey import Survey
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, UsageError
+from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
-from fluxbatch.model.state import JobState
+from fluxbatch.model.flux import known_models
 from fluxbatch.model.summary import Progress, Summary
 from fluxbatch.planning.findings import Findings
 from fluxbatch.planning.intake import Intake
+from fluxbatch.policy.budget import carried_over
 from fluxbatch.ports import RunRow
-from fluxbatch.report.results import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
     from fluxbatch.planning.plan import Quote
-    from fluxbatch.ports import Tally
 
 __all__ = ["RunOutcome", "run"]
 
@@ -148,21 +150,29 @@ class _Run:
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
                 base_url, key = api.base_url, api.key
+            known = await _in_thread(partial(recall, memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
-                compose(request, folder, run_id=self._run_id, base_url=base_url, key=key)
+                compose(request, folder, run_id=self._run_id, base_url=base_url, key=key, learned=known.limits)
             )
             engine = Engine(desk)
-            await folder.ledger.begin(RunRow(self._run_id, self._clock.now()))
+            carried = carried_over(await folder.ledger.last_run())
+            await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
                 await self._rescue(engine, desk)
+                await self._carry(desk)
                 if not checked:
                     await _in_thread(partial(self._check, intake))
                 quote = await self._plan(intake, folder)
-            except FluxbatchError:
+                desk.answer_s = known.answer_s or _promised_s(quote)
+            except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
-                await folder.ledger.end(self._run_id, self._clock.now(), {})
+                facts = {"exit_code": error.exit_code, "stop_reason": CALLED_OFF}
+                await folder.ledger.end(self._run_id, self._clock.now(), facts)
                 raise
             summary = await self._work(engine, desk, quote, folder, unusable=intake.unusable)
+            with anyio.CancelScope(shield=True):
+                learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
+                await _in_thread(partial(remember, memo, base_url, self._clock.now(), learned))
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
@@ -174,6 +184,12 @@ class _Run:
         if self._interrupter.exit_code:
             raise Interrupted(self._interrupter.exit_code)
         self._interrupter.detach()
+
+    async def _carry(self, desk: Desk) -> None:
+        """Count against the cap what unfinished runs have spent; requests that one left open are in this run's row."""
+        row = await desk.ledger.last_run()
+        if row is not None:
+            desk.budget.carry(row.carried_usd + row.spent_usd)
 
     async def _plan(self, intake: Intake, folder: HeldFolder) -> Quote:
         """Decide, ask, and write the plan down."""
@@ -199,7 +215,10 @@ class _Run:
         return quote
 
     async def _work(self, engine: Engine, desk: Desk, quote: Quote, folder: HeldFolder, *, unusable: int) -> Summary:
-        hooks = self._request.hooks
+        hooks, settings = self._request.hooks, self._request.settings
+        if settings.max_runtime_s is not None:
+            desk.ends_at = self._begun + settings.max_runtime_s
+        quote.carried_usd = desk.budget.carried
         if hooks.started is not None:
             _tell(hooks.started, folder.paths.out, quote)
         desk.note(
@@ -218,79 +237,42 @@ class _Run:
                 tasks.start_soon(self._tell_progress, desk, quote)
                 await engine.run()
                 tasks.cancel_scope.cancel()
+        settlement = Settlement(
+            desk=desk,
+            quote=quote,
+            folder=folder,
+            narrowed=bool(settings.only) or settings.limit is not None,
+            unusable=unusable,
+            simulated=self._request.simulate,
+        )
         summary: Summary | None = None
         with anyio.CancelScope(shield=True):
-            summary = await self._settle(desk, quote, folder, unusable)
+            summary = await settlement.settle(self._clock.monotonic() - self._begun)
+            desk.note(
+                RunEnded(
+                    at=self._clock.now(),
+                    run_id=self._run_id,
+                    exit_code=summary.exit_code,
+                    stop_reason=summary.stop_reason,
+                )
+            )
         assert summary is not None
         return summary
-
-    async def _settle(self, desk: Desk, quote: Quote, folder: HeldFolder, unusable: int) -> Summary:
-        """The account, written into the ledger and the results."""
-        tally = await folder.ledger.tally(self._run_id)
-        summary = self._account(desk, quote, tally, unusable)
-        await folder.ledger.end(self._run_id, self._clock.now(), summary.as_dict())
-        try:
-            await write_results(
-                folder.paths.results, folder.ledger.rows(), run_id=self._run_id, simulated=self._request.simulate
-            )
-        except StorageError:
-            if summary.exit_code != 3:
-                raise
-        desk.note(
-            RunEnded(
-                at=self._clock.now(),
-                run_id=self._run_id,
-                exit_code=summary.exit_code,
-                stop_reason=summary.stop_reason,
-            )
-        )
-        return summary
-
-    def _account(self, desk: Desk, quote: Quote, tally: Tally, unusable: int) -> Summary:
-        account, stop = desk.account, desk.stop
-        # left without an answer: maybe billed, and settled by the next run
-        open_requests = tally.by_state.get(JobState.SUBMITTED, 0)
-        failed = tally.by_state.get(JobState.FAILED, 0) + unusable
-        stored = tally.by_state.get(JobState.STORED, 0)
-        pending = tally.total + unusable - stored - failed
-        exit_code = stop.exit_code if pending and stop is not None else 1 if failed or pending else 0
-        return Summary(
-            run_id=self._run_id,
-            total=tally.total + unusable,
-            stored=stored,
-            cached=quote.cached,
-            failed=failed,
-            pending=pending,
-            requests=account.requests,
-            charged=account.charged,
-            unknown_charges=account.unknown + open_requests,
-            lost=account.lost,
-            cost_usd=account.cost_usd,
-            unknown_usd=max(account.unknown_usd, desk.budget.spent - account.cost_usd),
-            wall_s=self._clock.monotonic() - self._begun,
-            url_age_p50_s=account.url_age_p50_s,
-            url_age_max_s=account.url_age_max_s,
-            stop_reason=stop.reason if stop is not None else "",
-            exit_code=exit_code,
-            simulated=self._request.simulate,
-            failures=tally.failures,
-            stop=stop,
-        )
 
     async def _tell_progress(self, desk: Desk, quote: Quote) -> None:
         hooks = self._request.hooks
         if hooks.progress is None:
             return
-        begun = self._clock.monotonic()
+        begun, account = self._clock.monotonic(), desk.account
+        stored, failed = account.stored, account.failed  # before the plan
         while True:
             await anyio.sleep(hooks.progress_every_s)
-            account = desk.account
             _tell(
                 hooks.progress,
                 Progress(
                     make=quote.make + quote.owed + quote.fetch,
-                    made=account.stored,
-                    failed=account.failed,
+                    made=account.stored - stored,
+                    failed=account.failed - failed,
                     in_flight=desk.in_flight,
                     owed=desk.owed,
                     spent_usd=account.cost_usd,
@@ -299,6 +281,12 @@ class _Run:
                     stopping=desk.stop.message if desk.stop is not None else "",
                 ),
             )
+
+
+def _promised_s(quote: Quote) -> float:
+    """Seconds that the slowest model of a plan promises to take at most."""
+    known = known_models()
+    return max((known[model].latency_s if model in known else 0.0 for model in quote.by_model), default=0.0)
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

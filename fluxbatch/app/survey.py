@@ -40,9 +40,9 @@ class Survey:
         quote = Quote()
         others = await self._other_manifests()
         async for batch in self._decisions():
-            unknown = {job.filename: job for job, record, _, _ in batch if record is None and job.defect is None}
-            for name in await self._sink.taken(list(unknown)):
-                findings.add(_in_the_way(unknown[name.rpartition(".")[0]], name), fatal=True)
+            landing = {job.filename: job for job, record, decision, _ in batch if _lands_anew(job, record, decision)}
+            for filename, obstacle in (await self._sink.taken(list(landing))).items():
+                findings.add(_in_the_way(landing[filename], obstacle), fatal=True)
             for job, record, decision, selected in batch:
                 if record is not None and record.job.manifest != job.manifest and record.job.manifest in others:
                     # to leave the job out would not help: its row is the other manifest's
@@ -114,10 +114,16 @@ def _enlisted(job: PlannedJob, record: Record | None, decision: Decision, select
     return Enlisted(job, decision.disposition, selected=selected, pardon=decision.pardon)
 
 
+def _lands_anew(job: PlannedJob, record: Record | None, decision: Decision) -> bool:
+    """Whether an image is to land under a name that this job did not have before."""
+    lands = decision.disposition in {Disposition.MAKE, Disposition.FETCH}
+    return lands and (record is None or record.job.filename != job.filename)
+
+
 def _in_the_way(job: PlannedJob, name: str) -> Problem:
     return Problem(
         Where(job.manifest),
-        f"{name} is in the output folder already, and the ledger knows nothing of it",
+        f"{name} is in the output folder already, and is not an image of this job",
         "move it away, or use another output folder (-o); nothing is overwritten",
         job_id=job.id,
     )

@@ -7,7 +7,8 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Final, NoReturn
+from contextlib import suppress
+from typing import Final, NoReturn, TextIO
 
 import click
 
@@ -38,10 +39,10 @@ _HELP: Final = """Batch image fusion on a FLUX API: every image you pay for land
 \b
 Exit codes:
   0  everything asked for is there      3  stopped early, resumable (key, credit,
-  1  some jobs failed or are held          budget, outage, storage)
+  1  some jobs failed or are held          budget, runtime, outage, storage)
   2  wrong usage or manifest, or no    70  a defect of fluxbatch
      key; nothing was sent             75  the output folder is in use
-                              130, 143  interrupted with work left, resumable
+                         130, 143, 129  interrupted with work left, resumable
 """
 
 
@@ -99,15 +100,31 @@ def main(args: list[str] | None = None) -> NoReturn:
         _say(str(error))
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         sys.exit(_BROKEN_PIPE)
     except Exception as error:  # noqa: BLE001  # the last line of defence: said plainly, with a code of its own
         _internal(error)
+    _flush()
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _flush() -> None:
+    """Say the last words. Whoever doesn't listen any more (``| head``, a closed terminal) changes no exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Have nothing more come out, or fail to, as the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _say(text: str) -> None:
-    click.echo(f"fluxbatch: {text}", err=True)
+    with suppress(OSError):  # nobody reads it any more
+        click.echo(f"fluxbatch: {text}", err=True)
 
 
 def _show_problems(error: ManifestError) -> None:
@@ -122,8 +139,7 @@ def _show_problems(error: ManifestError) -> None:
 
 def _leave(code: int) -> NoReturn:
     """Exit without waiting for a thread that reads the terminal or a large photo."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     os._exit(code)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Final
 
 import click
@@ -14,22 +15,40 @@ _HELP: Final = """Models, their limits, and what an image costs.
 \b
   fluxbatch models
   fluxbatch models --json
+  fluxbatch models --prices mine.toml      with a price list of your own, as `run --prices` takes it
+
+\b
+  # mine.toml
+  as_of = "2026-12"
+  [usd]                                    # of an image; models that are not named keep their price
+  flux-2-pro = 0.028
 """
 
 
 @click.command(help=_HELP, short_help="models, limits, prices")
+@click.option(
+    "--prices",
+    "price_file",
+    envvar="FLUXBATCH_PRICES",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own price list.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
-def models(*, as_json: bool) -> int:
+def models(*, price_file: Path | None, as_json: bool) -> int:
     """List the models."""
+    from fluxbatch.app.prices import Prices, read_prices
     from fluxbatch.model.flux import DEFAULT_MODEL, known_models, prices_as_of
 
-    known = known_models()
+    own = Prices({}) if price_file is None else read_prices(price_file)
+    known = {name: replace(one, usd=own.usd.get(name, one.usd)) for name, one in known_models().items()}
     if as_json:
         import orjson
 
         facts = {
             "prices_as_of": prices_as_of(),
             "default": DEFAULT_MODEL,
+            "own_prices": dict(own.usd),
             "models": [asdict(one) for one in known.values()],
         }
         click.echo(orjson.dumps(facts).decode())
@@ -48,5 +67,9 @@ def models(*, as_json: bool) -> int:
             notes.append(f"aspect ratio {low_w}:{low_h} to {high_w}:{high_h}")
         price = "?" if one.usd is None else f"{one.usd:g}"
         click.echo(f"{one.id:<18} {one.max_images:>6} {price:>10}  {one.latency_s:>5g} s  {', '.join(notes)}".rstrip())
+    for name in own.usd.keys() - known.keys():
+        click.echo(f"{name:<18} {'':>6} {own.usd[name]:>10g}")
     click.echo(f"\nPrices of apiyi, flat per image, as of {prices_as_of()}; for others: run --price MODEL=USD")
+    if own.usd:
+        click.echo(f"Of {price_file}{f', as of {own.as_of}' if own.as_of else ''}: {', '.join(own.usd)}")
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fluxbatch.app.prices import is_price, near_miss, read_prices
 from fluxbatch.errors import UsageError
 from fluxbatch.settings import KEY_VARIABLES
 
@@ -58,21 +59,25 @@ def find_key(file: Path | None) -> str:
     return text
 
 
-def prices_of(texts: Sequence[str]) -> dict[str, float]:
-    """Prices from ``MODEL=USD``.
+def prices_of(texts: Sequence[str], file: Path | None = None) -> dict[str, float]:
+    """Prices, USD of an image by model: from a price list, and over that from ``MODEL=USD``.
 
     Raises:
-        UsageError: a text is not of that form.
+        UsageError: the list can't be read, or a text is not of that form.
     """
-    prices: dict[str, float] = {}
+    prices = {} if file is None else dict(read_prices(file).usd)
     for text in texts:
         model, _, amount = text.partition("=")
         try:
-            prices[model] = float(amount)
+            usd = float(amount)
         except ValueError:
-            prices[model] = -1.0
-        if not model or not 0 <= prices[model] < 1000:
+            usd = -1.0
+        if not model or not is_price(usd):
             raise UsageError(f"--price {text}", remedy="write MODEL=USD, as in --price flux-2-pro=0.03")
+        near = near_miss(model)
+        if near:
+            raise UsageError(f"--price {text}: no model is called {model}", remedy=f"did you mean {near}?")
+        prices[model] = usd
     return prices
 
 

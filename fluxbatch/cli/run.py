@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +14,7 @@ from fluxbatch.cli.options import Seconds, find_key, prices_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import Reason
 from fluxbatch.settings import DEFAULT_BASE_URL, Settings
+from fluxbatch.telemetry.redact import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +38,8 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run photos/ -p "Put the logo of image 2 on the shirt" --with logo.png
   fluxbatch run jobs.yaml --simulate              through the embedded simulator: no key, no cost
   fluxbatch run jobs.yaml --max-cost 5 --json     in a script: capped, one summary object on stdout
+  fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
+  fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
 """
 
@@ -73,10 +78,16 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Requests in flight at most, over all models.",
+    help="Requests in flight at most, over all models; it starts low and finds the API's own limits.",
 )
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
+)
+@click.option(
+    "--rpm",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Start at most N requests in any minute, if you know your account's quota.",
 )
 @click.option(
     "--request-timeout",
@@ -94,10 +105,27 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     help="Failing requests for one job; rate limits don't count.",
 )
 @click.option(
-    "--max-cost", type=click.FloatRange(0), metavar="USD", help="Never spend more in this run, maybe-billed included."
+    "--max-cost",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Never spend more, maybe-billed included, until a run goes through: a run taken up again counts on.",
+)
+@click.option(
+    "--max-runtime",
+    type=Seconds(),
+    metavar="DURATION",
+    help="Stop sending early enough that everything has landed by then; exit 3 with work left.",
 )
 @click.option(
     "--price", multiple=True, metavar="MODEL=USD", help="Price of an image, over the list of `fluxbatch models`."
+)
+@click.option(
+    "--prices",
+    "price_file",
+    envvar="FLUXBATCH_PRICES",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own price list (see `fluxbatch models --help`).",
 )
 @click.option(
     "--if-unsure",
@@ -153,11 +181,15 @@ def run(what: tuple[Path, ...], **options: Any) -> int:
         on_invalid=options["on_invalid"],
         settings=_settings(options),
         ca_file=options["ca_file"],
-        prices=prices_of(options["price"]),
+        prices=prices_of(options["price"], options["price_file"]),
         hooks=_hooks(options, run_id),
     )
     outcome = anyio.run(run_request, request)
-    _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], quiet=options["quiet"])
+    quiet = options["quiet"]
+    # where both streams are for machines, a summary in words would be in the way
+    words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
+    with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
+        _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
     return outcome.summary.exit_code
 
 
@@ -194,6 +226,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         request_timeout_s=options["request_timeout"],
         max_attempts=options["max_attempts"],
         max_cost_usd=options["max_cost"],
+        max_runtime_s=options["max_runtime"],
+        rpm=options["rpm"],
         if_unsure=options["if_unsure"],
         retry=frozenset(Reason(word) for word in reasons if word != _ALTERED),
         retry_altered=_ALTERED in reasons,
@@ -240,15 +274,29 @@ def _no_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
-def _show(summary: Any, out: Path, *, as_json: bool, quiet: bool) -> None:
+def _show(summary: Any, out: Path, *, as_json: bool, words: bool, aside: bool) -> None:
+    """The summary: for scripts on stdout, in words beside it or, unless that is taken, there."""
     from fluxbatch.report.summary import summary_lines
 
     if as_json:
         import orjson
 
         click.echo(orjson.dumps(summary.as_dict()).decode())
-    if not quiet or summary.exit_code:
-        click.echo("\n".join(summary_lines(summary, _shown(out))), err=as_json or quiet)
+    if words:
+        lines = summary_lines(summary, _shown(out), command=_command())
+        click.echo("\n".join(lines), err=as_json or aside)
+
+
+def _command() -> str:
+    """What was typed, to be typed again with another ``--retry``. A key is never part of it."""
+    said = iter(sys.argv[1:])
+    kept: list[str] = []
+    for word in said:
+        if word == "--retry":
+            next(said, None)
+        elif not word.startswith("--retry="):
+            kept.append(word)
+    return printable(shlex.join(["fluxbatch", *kept]))
 
 
 def _shown(path: Path) -> Path:

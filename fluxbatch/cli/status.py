@@ -62,11 +62,13 @@ def _lines(found: FolderStatus) -> list[str]:
     waiting = tally.by_state.get("generated", 0)
     counts = f"{facts['stored']} made, {facts['failed']} failed, {facts['pending']} still to make"
     owed = f" ({waiting} paid for and to be fetched)" if waiting else ""
+    owed += f" ({facts['in_flight']} in flight)" if facts["in_flight"] else ""
     lines.append(f"{count(tally.total, 'image')}: {counts}{owed}")
     lines += failure_lines(tally.failures)
     spent = f"spent: {usd(tally.cost_usd)} for {count(tally.charged, 'image')}"
-    if tally.unknown:
-        spent += f"; maybe billed: {usd(tally.unknown_usd)} for {count(tally.unknown, 'request')}"
+    unknown, unknown_usd = found.unknown
+    if unknown:
+        spent += f"; maybe billed: {usd(unknown_usd)} for {count(unknown, 'request')}"
     if tally.lost:
         spent += f"; paid but lost: {tally.lost}"
     return [*lines, spent]
@@ -78,4 +80,6 @@ def _end_of(found: FolderStatus) -> str:
         return "running now"
     if not run["ended"]:
         return "ended before its time"
+    if run["stop_reason"] == "called_off":
+        return "called off, nothing was sent"
     return f"stopped early ({run['stop_reason']})" if run["exit_code"] and run["exit_code"] >= 3 else "finished"

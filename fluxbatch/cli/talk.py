@@ -98,6 +98,11 @@ class Talk:
         if quote.edited_count:
             words = f"{count(quote.edited_count, 'edited output')} kept as it is (--retry altered makes it anew)"
             self._logger.warning(words, files=", ".join(quote.edited))
+        if quote.carried_usd and self._max_cost is not None:
+            left = max(0.0, self._max_cost - quote.carried_usd)
+            words = f"runs before this one did not finish and spent {usd(quote.carried_usd)}"
+            words += f": {usd(left)} of --max-cost {usd(self._max_cost)} are left"
+            self._logger.info(words)
         self._logger.info("; ".join(parts), out=str(out), run_id=self._run_id)
 
     def progress(self, progress: Progress) -> None:

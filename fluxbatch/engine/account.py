@@ -19,6 +19,7 @@ class Account:
 
     def __init__(self) -> None:
         self.requests = 0
+        self.refused = 0
         self.charged = 0
         self.unknown = 0
         self.lost = 0

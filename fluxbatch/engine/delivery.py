@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import anyio
 
 from fluxbatch.engine.desk import FULL_DISK_S
 from fluxbatch.engine.due import Due, DueQueue
-from fluxbatch.errors import DeliveryError, StorageError
+from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.model.events import DeliveryRetried, JobFailed, JobLost, JobStored
 from fluxbatch.model.job import Failure, Step
 from fluxbatch.model.state import JobState, Reason
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fluxbatch.engine.desk import Desk
-    from fluxbatch.model.job import Lease, Record
+    from fluxbatch.model.job import Lease, Record, Stored
 
 __all__ = ["Delivery"]
 
-_FIRST_GUESS_S = 30.0
-"""seconds that a delivery takes, as long as none has been seen"""
-_MEMORY = 0.8
+FIRST_GUESS_S: Final = 30.0
+"""seconds that a delivery takes, as long as none has been seen: on the safe side of what can be ordered"""
+_CLOCK_SLACK_S: Final = 2.0
+"""by which the moment that an image was made at may be off"""
+_MEMORY: Final = 0.8
 """weight of the past in the mean time that a delivery takes"""
 
 
@@ -64,9 +68,12 @@ class Delivery:
         """When a waiting retry is due, monotonic."""
         return self._queue.next_due()
 
-    def estimate_s(self) -> float:
-        """Seconds that a delivery holds its slot: as seen lately, or as those under way have already taken."""
-        seen = _FIRST_GUESS_S if self._mean_s is None else self._mean_s
+    def estimate_s(self, guess: float = FIRST_GUESS_S) -> float:
+        """Seconds that a delivery holds its slot: as seen lately, or as those under way have already taken.
+
+        ``guess`` stands for what was seen as long as nothing was.
+        """
+        seen = guess if self._mean_s is None else self._mean_s
         if not self._busy:
             return seen
         now = self._desk.clock.monotonic()
@@ -76,14 +83,17 @@ class Delivery:
         """One try. Whatever comes of it, the lease is stored, queued again, or settled."""
         desk = self._desk
         try:
-            try:
-                await self._try(due)
-            except DeliveryError as error:
-                await self._failed(due, error)
+            await self._try(due)
         except StorageError as error:
             await self._keep(due, error)
         except Exception:
             await self._settle(due)
+            raise
+        except BaseException:
+            # cancelled: the lease stays on record, half-landed bytes don't
+            if due.landing is not None:
+                with anyio.CancelScope(shield=True):
+                    await due.landing.discard()
             raise
         finally:
             self._busy.remove(begun)
@@ -91,33 +101,31 @@ class Delivery:
             self._mean_s = seconds if self._mean_s is None else _MEMORY * self._mean_s + (1 - _MEMORY) * seconds
             desk.bell.ring()
 
+    async def _try(self, due: Due) -> None:
+        try:
+            await self._land(due)
+        except DeliveryError as error:
+            await self._failed(due, error)
+        except TargetBlocked as error:
+            await self._give_up(due, Failure(Reason.STORAGE_FAILED, error.message))
+
     async def abandon(self) -> None:
         """Throw away half-landed bytes of what is left; the leases stay on record."""
         while (due := self._queue.take(wall=0.0, now=float("inf"))) is not None:
             if due.landing is not None:
                 await due.landing.discard()
 
-    async def _try(self, due: Due) -> None:
+    async def _land(self, due: Due) -> None:
         desk = self._desk
         if due.landing is None:
             due.landing = await desk.sink.land()
-        landing = due.landing
-        try:
-            if due.fetched_at is None:
-                await desk.fetcher.fetch(due.lease, landing)
-                due.fetched_at = desk.clock.now()
-            age = due.fetched_at - due.lease.granted_at
-            stored = await landing.commit(due.record.job.filename)
-        except (DeliveryError, StorageError):
-            raise
-        except BaseException:
-            await landing.discard()
-            raise
+        if due.fetched_at is None:
+            await desk.fetcher.fetch(due.lease, due.landing)
+            due.fetched_at = desk.clock.now()
+        age = due.fetched_at - due.lease.granted_at
+        stored = await due.landing.commit(due.record.job.filename)
         due.landing = due.fetched_at = None
-        stored = replace(stored, fingerprint=due.record.job.fingerprint, url_age_s=max(0.0, age))
-        await desk.advance(due.record, Step(due.record.job.id, JobState.GENERATED, JobState.STORED, stored=stored))
-        await self._settle(due)
-        desk.note(JobStored(at=desk.clock.now(), job_id=due.record.job.id, stored=stored))
+        await self._store(due, replace(stored, url_age_s=max(0.0, age)))
 
     async def _failed(self, due: Due, error: DeliveryError) -> None:
         desk = self._desk
@@ -143,25 +151,40 @@ class Delivery:
             case Outlook.EXPIRED:
                 await self._lost(due, f"its URL expired before it could be fetched ({error})")
             case Outlook.GIVE_UP:
-                failure = Failure(Reason.DOWNLOAD_FAILED, f"{error} (after {due.tries} tries)")
-                step = Step(due.record.job.id, JobState.GENERATED, JobState.FAILED, failure=failure, lease=due.lease)
-                await desk.advance(due.record, step)
-                await self._settle(due)
-                desk.note(JobFailed(at=wall, job_id=due.record.job.id, failure=failure))
+                await self._give_up(due, Failure(Reason.DOWNLOAD_FAILED, f"{error} (after {due.tries} tries)"))
+
+    async def _give_up(self, due: Due, failure: Failure) -> None:
+        """Failed for this run; the URL stays on record for the next."""
+        desk, job = self._desk, due.record.job
+        await desk.advance(
+            due.record, Step(job.id, JobState.GENERATED, JobState.FAILED, failure=failure, lease=due.lease)
+        )
+        await self._settle(due)
+        desk.note(JobFailed(at=desk.clock.now(), job_id=job.id, failure=failure))
 
     async def _lost(self, due: Due, message: str) -> None:
-        desk = self._desk
-        record = due.record
-        failure = after_loss(record, message)
+        desk, record = self._desk, due.record
+        landed = await desk.sink.landed(record.job.filename, due.lease.granted_at - _CLOCK_SLACK_S)
+        if landed is not None and (record.stored is None or record.stored.sha256 != landed.sha256):
+            # an earlier run died between putting it in place and writing that down
+            await self._store(due, landed)
+            return
+        failure = after_loss(record, message, remake=due.remake)
         to = JobState.PENDING if failure is None else JobState.FAILED
         record = await desk.advance(record, Step(record.job.id, JobState.GENERATED, to, lost=True, failure=failure))
         await self._settle(due)
-        again = failure is None and due.remake
-        desk.note(JobLost(at=desk.clock.now(), job_id=record.job.id, message=message, again=again))
-        if again:
+        desk.note(JobLost(at=desk.clock.now(), job_id=record.job.id, message=message, again=failure is None))
+        if failure is None:
             self._remake(record)
-        elif failure is not None:
+        else:
             desk.note(JobFailed(at=desk.clock.now(), job_id=record.job.id, failure=failure))
+
+    async def _store(self, due: Due, stored: Stored) -> None:
+        desk, job = self._desk, due.record.job
+        stored = replace(stored, fingerprint=job.fingerprint)
+        await desk.advance(due.record, Step(job.id, JobState.GENERATED, JobState.STORED, stored=stored))
+        await self._settle(due)
+        desk.note(JobStored(at=desk.clock.now(), job_id=job.id, stored=stored))
 
     async def _settle(self, due: Due) -> None:
         if not due.settled:
@@ -172,10 +195,13 @@ class Delivery:
             due.landing = None
 
     async def _keep(self, due: Due, error: StorageError) -> None:
-        """Nothing can land: send nothing more, and try again as long as the URL lives."""
+        """Nothing can land: send nothing more, and try again as long as the URL lives, or its bytes are at hand."""
         desk = self._desk
         desk.stop_for_storage(error)
-        if desk.clock.now() < due.lease.deadline:
+        if due.landing is not None and not due.landing.size:
+            due.fetched_at = None
+        until = due.lease.deadline if due.fetched_at is None else due.fetched_at + desk.url_life_s
+        if desk.clock.now() < until:
             self._queue.put_later(due, desk.clock.monotonic() + FULL_DISK_S)
         else:
             await self._settle(due)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
 from fluxbatch.engine.account import Account
-from fluxbatch.errors import StorageError
+from fluxbatch.engine.books import Books
+from fluxbatch.errors import StorageError, TargetBlocked
 from fluxbatch.model.events import RunStopping
 from fluxbatch.model.state import JobState
 from fluxbatch.model.summary import Stop
+from fluxbatch.policy.admission import may_order
+from fluxbatch.policy.doubt import Doubt
 from fluxbatch.policy.transition import after
 
 if TYPE_CHECKING:
@@ -20,9 +23,10 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.events import Event
     from fluxbatch.model.job import Record, Step
+    from fluxbatch.policy.admission import Load
     from fluxbatch.policy.budget import Budget
     from fluxbatch.policy.outage import Outage
-    from fluxbatch.ports import Clock, Fetcher, Ledger, Limiter, Observer, Provider, Sink
+    from fluxbatch.ports import Clock, Fetcher, Ledger, Limiter, Observer, Provider, Rescue, Sink
     from fluxbatch.settings import Settings
 
 __all__ = ["FULL_DISK_S", "Bell", "Desk"]
@@ -58,7 +62,11 @@ class Desk:
     Attributes:
         run_id: the run's id.
         url_life_s: seconds that a result URL of this API lives.
+        admission: whether one more image may be ordered, given what is under way.
+        ends_at: when everything should have landed, monotonic; None for no such moment.
+        answer_s: seconds that an answer takes, as far as is known before the first one.
         in_flight, owed: requests under way, leases not yet stored.
+        doubts: unknown outcomes in a row, by model.
         stop: why nothing new is sent, once there is a reason.
         models_out: models that turned out to be unavailable, with what was said.
     """
@@ -75,13 +83,26 @@ class Desk:
     budget: Budget
     outage: Outage
     rng: Random
+    rescue: Rescue
     url_life_s: float = 600.0
+    admission: Callable[[Load], bool] = may_order
+    ends_at: float | None = None
+    answer_s: float = 1.0
     in_flight: int = 0
     owed: int = 0
     stop: Stop | None = None
     models_out: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, Doubt] = field(default_factory=dict)
     account: Account = field(default_factory=Account)
     bell: Bell = field(default_factory=Bell)
+    books: Books = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.books = Books(self.ledger, self.rescue, self.stop_for_storage)
+
+    def doubt_of(self, model: str) -> Doubt:
+        """What is known of a model's unknown outcomes."""
+        return self.doubts.setdefault(model, Doubt())
 
     def note(self, event: Event) -> None:
         """Tell of an event."""
@@ -91,12 +112,12 @@ class Desk:
         """Take a durable step and return the record as it is now.
 
         Raises:
-            StorageError: the ledger can't be written. Once a request is on record, that is not given up lightly.
+            StorageError: it can't be written. Once a request is on record, that is not given up lightly.
         """
         if step.frm is JobState.PENDING:
             await self.ledger.advance(step)
         else:
-            await self.insist(lambda: self.ledger.advance(step))
+            await self.insist(lambda: self.books.take(step))
         self.account.add(step)
         return after(record, step, self.run_id)
 
@@ -105,11 +126,14 @@ class Desk:
 
         Raises:
             StorageError: there was no room in all that time.
+            TargetBlocked: something stands where the output belongs.
         """
         give_up_at = self.clock.monotonic() + self.url_life_s
         while True:
             try:
                 return await write()
+            except TargetBlocked:  # one job's matter: waiting for it would not help the others
+                raise
             except StorageError as error:
                 self.stop_for_storage(error)
                 if self.clock.monotonic() >= give_up_at:
@@ -124,6 +148,8 @@ class Desk:
         """Send nothing new; finish what is in flight or owed. The first reason stands, unless a person interrupts."""
         if self.stop is not None and (self.stop.exit_code > 100 or stop.exit_code < 100):
             return
+        if self.stop is not None:
+            stop = replace(stop, before=self.stop.message, remedy=self.stop.remedy or stop.remedy)
         self.stop = stop
         self.note(
             RunStopping(

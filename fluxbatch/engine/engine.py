@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 import anyio
 
 from fluxbatch.engine.delivery import Delivery
+from fluxbatch.engine.desk import FULL_DISK_S
 from fluxbatch.engine.queue import JobQueue
 from fluxbatch.engine.sending import Sending
+from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
-from fluxbatch.model.events import JobFailed
+from fluxbatch.model.events import JobFailed, StepsRescued
 from fluxbatch.model.job import Step
 from fluxbatch.model.state import Charge, JobState
 from fluxbatch.model.summary import Stop
-from fluxbatch.policy.admission import Load, may_order
+from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
 from fluxbatch.policy.retry import after_interruption
+from fluxbatch.policy.runtime import drain_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,6 +36,9 @@ Ts = TypeVarTuple("Ts")
 
 _ROOM_EVERY_S: Final = 1.0
 """how often the free space is looked at"""
+_LAST_WORDS_S: Final = 10.0
+"""how long a run waits at its end for a ledger that can't be written; nothing is lost with it"""
+_DELIVERY_GUESS_S: Final = 1.0
 
 
 class Engine:
@@ -45,14 +52,26 @@ class Engine:
         self._desk = desk
         self._queue = JobQueue(desk.ledger, desk.run_id)
         self._delivery = Delivery(desk, self._remake)
-        self._sending = Sending(desk, self._queue, self._delivery)
+        self._trouble = Trouble(desk)
+        self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
         self._too_dear: set[str] = set()
         self._room_checked = float("-inf")
         self._defect: Exception | None = None
 
+    @property
+    def answer_s(self) -> float:
+        """Seconds that an answer takes, as the slower ones of late."""
+        return self._sending.answer_s(self._desk.answer_s)
+
     async def recover(self) -> int:
-        """Settle requests that were under way when an earlier run died: their charge is unknown. Returns how many."""
+        """Settle what an earlier run left behind. Returns how many requests were under way when it died.
+
+        What it could not write into its ledger is taken up first; what is under way then has an unknown charge.
+        """
         desk, after, count = self._desk, "", 0
+        taken, strays = await desk.books.recover()
+        if taken or strays:
+            desk.note(StepsRescued(at=desk.clock.now(), taken=taken, strays=strays))
         while page := await desk.ledger.in_state(JobState.SUBMITTED, after):
             for record in page:
                 failure = after_interruption(record, if_unsure=desk.settings.if_unsure)
@@ -107,10 +126,22 @@ class Engine:
                     if self._is_done():
                         break
                     await self._wait_for(self._next_moments(since), since)
+            await self._close_books()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._delivery.abandon()
         self._raise_defect()
+
+    async def _close_books(self) -> None:
+        """Give the ledger a while to take what it could not; what it lacks then is left to the next run."""
+        give_up_at = self._desk.clock.monotonic() + _LAST_WORDS_S
+        while self._desk.books.behind:
+            try:
+                await self._desk.books.catch_up()
+            except StorageError:
+                if self._desk.clock.monotonic() >= give_up_at:
+                    return
+                await anyio.sleep(FULL_DISK_S)
 
     async def _guard(self, act: Callable[[Unpack[Ts]], Awaitable[None]], *arguments: *Ts) -> None:
         """Have a defect of ours end the run, and not what others have paid for: it is raised once they are home."""
@@ -167,21 +198,44 @@ class Engine:
     def _start_requests(self, tasks: TaskGroup) -> None:
         desk = self._desk
         self._too_dear.clear()
-        while desk.stop is None and may_order(self._load()):
+        while self._has_time() and desk.stop is None and desk.admission(self._load()):
             record = self._queue.take(self._admits, desk.clock.monotonic())
             if record is None:
                 break
-            self._sending.reserve(record)
-            tasks.start_soon(self._guard, self._sending.send, record)
+            tasks.start_soon(self._guard, self._sending.send, record, self._sending.reserve(record))
         if self._too_dear and self._too_dear.issuperset(self._queue.models()) and not (desk.in_flight or desk.owed):
-            cap = desk.settings.max_cost_usd or 0.0
-            desk.ask_to_stop(
-                Stop(
-                    "budget",
-                    f"${desk.budget.spent:.2f} of ${cap:.2f} are spent, and the next image would go beyond",
-                    "the cap is one run's: the same command goes on with as much again, or raise --max-cost",
-                )
+            self._stop_for_budget()
+
+    def _stop_for_budget(self) -> None:
+        budget, cap = self._desk.budget, self._desk.settings.max_cost_usd or 0.0
+        before = f", ${budget.carried:.2f} of it by runs before this one that did not finish" if budget.carried else ""
+        self._desk.ask_to_stop(
+            Stop(
+                "budget",
+                f"${budget.carried + budget.spent:.2f} of ${cap:.2f} are spent{before}; the next image would go beyond",
+                "to go on, run the same command with a higher --max-cost: it counts what is spent until a run finishes",
             )
+        )
+
+    def _has_time(self) -> bool:
+        """Whether one more request, too, would land before the run must be over; if not, that is a reason to stop."""
+        desk = self._desk
+        if desk.ends_at is None or not self._queue.models():
+            return True
+        if desk.clock.monotonic() < desk.ends_at - self._drain_s():
+            return True
+        words = f"the rest of --max-runtime ({desk.settings.max_runtime_s:g} s) is for what is under way"
+        if not desk.account.requests:
+            words = f"--max-runtime ({desk.settings.max_runtime_s:g} s) leaves no time for a request and its image"
+            words += f", about {self._drain_s():.0f} s"
+        desk.ask_to_stop(Stop("runtime", words, "run the same command again to go on"))
+        return False
+
+    def _drain_s(self) -> float:
+        """Seconds until all that is under way has landed, one more request included."""
+        # a delivery's first guess is hopeful: a careful one would take up all of a short run
+        load = replace(self._load(), delivery_s=self._delivery.estimate_s(_DELIVERY_GUESS_S))
+        return drain_s(load, self.answer_s)
 
     def _admits(self, record: Record) -> bool:
         room = self._desk.budget.room(record.job.price or 0.0)
@@ -189,7 +243,7 @@ class Engine:
             if room is Room.NO:
                 self._too_dear.add(record.job.model)
             return False
-        return self._desk.limiter.admits(record.job.model, self._desk.clock.monotonic())
+        return self._trouble.may_start(record.job.model)
 
     def _load(self) -> Load:
         desk = self._desk
@@ -212,6 +266,7 @@ class Engine:
         moments = [self._delivery.next_due()]
         if desk.stop is None:
             moments += [
+                None if desk.ends_at is None else desk.ends_at - self._drain_s(),
                 self._queue.next_due(now),
                 *(desk.limiter.resumes_at(model, now) for model in self._queue.models()),
             ]

@@ -51,14 +51,9 @@ class JobQueue:
         return None
 
     def retry(self, record: Record, at: float) -> None:
-        """Have a job sent again, not before ``at`` (monotonic)."""
-        model = record.job.model
-        if model not in self._lanes:
-            # a lost image of a model that had nothing else to do
-            self._lanes[model] = _Lane(model, drained=True)
-        lane = self._lanes[model]
-        ahead = not lane.drained and record.job.position > lane.cursor  # its page, yet to be read, will bring it up
-        if not (lane.dropped or ahead):
+        """Have a job that this queue gave out sent again, not before ``at`` (monotonic)."""
+        lane = self._lanes[record.job.model]
+        if not lane.dropped:
             heapq.heappush(lane.waiting, (at, record.job.position, record))
 
     def drop(self, model: str) -> None:

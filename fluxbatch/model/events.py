@@ -23,6 +23,7 @@ __all__ = [
     "RunPaused",
     "RunStarted",
     "RunStopping",
+    "StepsRescued",
 ]
 
 
@@ -131,6 +132,19 @@ class RunPaused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepsRescued:
+    """What an earlier run could not write into its ledger was found: ``taken`` steps are in it now.
+
+    ``strays`` don't fit it: they were written after all, or their rows are gone.
+    """
+
+    name: ClassVar[str] = "run.rescued"
+    at: float
+    taken: int
+    strays: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStopping:
     """Nothing new is sent; what is in flight or owed is finished first."""
 
@@ -164,6 +178,7 @@ Event: TypeAlias = (
     | JobLost
     | JobFailed
     | RunPaused
+    | StepsRescued
     | RunStopping
     | RunEnded
 )

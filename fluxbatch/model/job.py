@@ -156,8 +156,8 @@ class Record:
         job: as last planned.
         state: where it stands.
         attempts: requests that ended in a verdict of their own (429s and shared pauses use up none).
-        charged, unknown, lost: counts over the life of (id, fingerprint).
-        pardoned: possibly-charged attempts that the user has explicitly allowed to go beyond.
+        charged, unknown, lost: counts over the life of (id, fingerprint), also if others came in between.
+        pardoned: possibly-charged attempts that count no more against the cap, since the user asked for one more.
         cost_usd, unknown_usd: USD surely and maybe billed, over the life of (id, fingerprint).
         lease: set while GENERATED, and after a delivery that failed with the URL still to be tried.
         stored: the image on disk; unless the state is STORED, one of an earlier fingerprint, or of a job that can't be

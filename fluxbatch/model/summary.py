@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ class Stop:
         message: for people.
         remedy: what to do about it.
         exit_code: of the command line, should work be left in the end.
+        before: what had stopped it already when a person interrupted, for people.
     """
 
     reason: str
     message: str
     remedy: str = ""
     exit_code: int = 3
+    before: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,9 @@ class Summary:
         stop_reason: one word; empty if the run went through.
         failures: failed jobs by error code (not part of the stable JSON).
         stop: the whole of the reason (likewise).
+        rescue: where steps are kept that the ledger could not take, empty if it took all (likewise).
+        refused: requests that met a rate limit (likewise).
+        limits: requests at a time that the API was found to take, by model, ``""`` over all (likewise).
     """
 
     run_id: str
@@ -88,11 +93,15 @@ class Summary:
     simulated: bool
     failures: Mapping[str, int]
     stop: Stop | None = None
+    rescue: str = ""
+    refused: int = 0
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""
         facts = asdict(self)
-        del facts["failures"], facts["stop"]
+        for name in ("failures", "stop", "rescue", "refused", "limits"):
+            del facts[name]
         for name in ("cost_usd", "unknown_usd"):
             facts[name] = round(facts[name], 6)
         for name in ("wall_s", "url_age_p50_s", "url_age_max_s"):

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["delivery_delay_s", "pause_s", "retry_delay_s"]
+__all__ = ["LONGEST_PAUSE_S", "delivery_delay_s", "outage_pause_s", "retry_delay_s"]
 
 _RETRY_BASE_S: Final = 2.0
 _RETRY_CAP_S: Final = 60.0
-_CONGESTED_BASE_S: Final = 5.0
-_CONGESTED_FACTOR: Final = 3.0
-"""apiyi advises 5, 15, 45 seconds after 429 and 503"""
+_CONGESTED_BASE_S: Final = 1.0
+"""short, since the limiter says when there is room; a job that is refused again and again lets others go first"""
+_FACTOR: Final = 3.0
+_OUTAGE_BASE_S: Final = 5.0
+_OUTAGE_CAP_S: Final = 240.0
+"""apiyi advises 5, 15, 45 seconds after 503; an outage that goes on is asked after every few minutes"""
 _DELIVERY_BASE_S: Final = 0.5
 _DELIVERY_CAP_S: Final = 15.0
 _SPREAD: Final = 0.25
@@ -27,7 +30,7 @@ def retry_delay_s(failures: int, rng: Random, *, congested: bool = False, asked:
 
     ``asked`` is the API's own word (Retry-After): never less than that, and spread out behind it.
     """
-    base, factor = (_CONGESTED_BASE_S, _CONGESTED_FACTOR) if congested else (_RETRY_BASE_S, 2.0)
+    base, factor = (_CONGESTED_BASE_S, _FACTOR) if congested else (_RETRY_BASE_S, 2.0)
     ceiling = min(_RETRY_CAP_S, base * factor ** min(failures - 1, 16))
     if asked is None:
         return rng.uniform(0.0, ceiling)
@@ -35,11 +38,14 @@ def retry_delay_s(failures: int, rng: Random, *, congested: bool = False, asked:
     return asked + rng.uniform(0.0, max(1.0, asked * _SPREAD))
 
 
-def pause_s(episodes: int, asked: float | None = None) -> float:
-    """Seconds that a whole scope pauses after ``episodes`` (≥ 1) failures in a row without a success between."""
+def outage_pause_s(episodes: int, asked: float | None = None) -> float:
+    """Seconds to leave an API alone that has been away ``episodes`` (≥ 1) times in a row; grows to minutes.
+
+    ``asked`` is its own word (Retry-After).
+    """
     if asked is not None:
         return _sane(asked)
-    return min(_RETRY_CAP_S, _CONGESTED_BASE_S * _CONGESTED_FACTOR ** min(episodes - 1, 8))
+    return min(_OUTAGE_CAP_S, _OUTAGE_BASE_S * _FACTOR ** min(episodes - 1, 8))
 
 
 def delivery_delay_s(failures: int, rng: Random, *, asked: float | None = None) -> float:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.state import Charge
 
-__all__ = ["Budget", "Room"]
+if TYPE_CHECKING:
+    from fluxbatch.ports import RunRow
+
+__all__ = ["Budget", "Room", "carried_over"]
+
+_THROUGH: Final = (0, 1)
+"""exit codes of a run that went through, whatever became of its jobs"""
 
 _CENT_FRACTION = 1e-9
 """sums of prices are no exact decimals; this is far below any price"""
@@ -24,14 +31,24 @@ class Room(StrEnum):
 class Budget:
     """A cap in USD that no request goes beyond. Maybe-billed counts as spent; ``cap`` None sets none."""
 
-    def __init__(self, cap: float | None, *, spent: float = 0.0) -> None:
+    def __init__(self, cap: float | None) -> None:
         self._cap = cap
-        self._spent = spent
+        self._carried = 0.0
+        self._spent = 0.0
         self._reserved = 0.0
+
+    def carry(self, usd: float) -> None:
+        """Count what unfinished runs before this one have spent."""
+        self._carried += usd
+
+    @property
+    def carried(self) -> float:
+        """USD that came with ``carry``."""
+        return self._carried
 
     @property
     def spent(self) -> float:
-        """USD billed or maybe billed."""
+        """USD billed or maybe billed by this run."""
         return self._spent
 
     @property
@@ -41,9 +58,10 @@ class Budget:
 
     def room(self, usd: float) -> Room:
         """Whether a request of this price may be sent."""
-        if self._cap is None or self._spent + self._reserved + usd <= self._cap + _CENT_FRACTION:
+        settled = self._carried + self._spent + usd
+        if self._cap is None or settled + self._reserved <= self._cap + _CENT_FRACTION:
             return Room.YES
-        if self._spent + usd <= self._cap + _CENT_FRACTION:
+        if settled <= self._cap + _CENT_FRACTION:
             return Room.WAIT
         return Room.NO
 
@@ -56,3 +74,16 @@ class Budget:
         self._reserved = max(0.0, self._reserved - usd)
         if charge is not Charge.NONE:
             self._spent += usd
+
+
+def carried_over(previous: RunRow | None) -> float:
+    """USD that a run carries over from the one before it: all that was spent since a run last went through.
+
+    A run that was killed, stopped early or called off leaves work, and its command is given again: a cap that began
+    anew each time would be none. Nor does a run go through that was narrowed to a part of its jobs.
+    """
+    if previous is None:
+        return 0.0
+    facts = previous.summary or {}
+    through = facts.get("exit_code") in _THROUGH and not facts.get("narrowed")
+    return 0.0 if through else previous.carried_usd + previous.spent_usd

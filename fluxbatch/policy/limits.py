@@ -1,52 +1,116 @@
-"""How many requests may be in flight: a fixed ceiling over all models and for each, with pauses by scope."""
+"""How many requests may be in flight: found out while running, for the key as a whole and for each model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, assert_never
 
 from fluxbatch.model.answer import Scope
+from fluxbatch.policy.level import Level
+from fluxbatch.policy.pace import MinutePace
+from fluxbatch.ports import Outcome, Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FixedLimiter"]
+__all__ = ["AdaptiveLimiter"]
+
+_ALL: Final = ""
+"""the name of the key's own level among those learned"""
 
 
-class FixedLimiter:
-    """Keeps to given ceilings (the ``Limiter`` port). A pause of a model holds that model back, any other all."""
+class AdaptiveLimiter:
+    """Adapts to limits that the API doesn't tell of (the ``Limiter`` port).
 
-    def __init__(self, ceiling: int, *, by_model: Mapping[str, int] | None = None) -> None:
+    A request needs room on the level of its model and on that of the key, and a moment at which neither pauses.
+
+    Args:
+        ceiling: most requests in flight, over all models.
+        by_model: the same for single models.
+        learned: limits that an earlier run met (its ``learned()``).
+        rpm: most starts in any minute.
+    """
+
+    def __init__(
+        self,
+        ceiling: int,
+        *,
+        by_model: Mapping[str, int] | None = None,
+        learned: Mapping[str, int] | None = None,
+        rpm: int | None = None,
+    ) -> None:
         self._ceiling = ceiling
         self._by_model = dict(by_model or {})
-        self._in_flight: dict[str, int] = {}
-        self._total = 0
-        self._paused_until: dict[str, float] = {}
+        self._learned = dict(learned or {})
+        self._key = Level(ceiling, self._learned.get(_ALL))
+        self._models: dict[str, Level] = {}
+        self._pace = MinutePace(rpm) if rpm else None
 
     def admits(self, model: str, now: float) -> bool:
         """Whether one more request to ``model`` may start."""
-        if self._total >= self._ceiling or self._pause(model) > now:
-            return False
-        return self._in_flight.get(model, 0) < self._by_model.get(model, self._ceiling)
+        return self._has_room(model) and self._opens_at(model) <= now
 
     def resumes_at(self, model: str, now: float) -> float | None:
-        """When the pause that holds ``model`` back ends, if there is one."""
-        until = self._pause(model)
-        return until if until > now else None
+        """When pauses, setting off and pace let ``model`` go on; None if none of them holds it back."""
+        opens_at = self._opens_at(model)
+        return opens_at if opens_at > now else None
 
-    def started(self, model: str, now: float) -> None:  # noqa: ARG002  # the port's time is for limiters that adapt
+    def started(self, model: str, now: float) -> Place:
         """A request was started."""
-        self._total += 1
-        self._in_flight[model] = self._in_flight.get(model, 0) + 1
+        if self._pace is not None:
+            self._pace.started(now)
+        return Place(model, now, self._key.started(now), self._model(model).started(now))
 
-    def finished(self, model: str, now: float, *, congested: bool) -> None:  # noqa: ARG002  # as above
-        """A request ended."""
-        self._total -= 1
-        self._in_flight[model] -= 1
+    def finished(
+        self,
+        place: Place,
+        now: float,
+        outcome: Outcome,
+        *,
+        scope: Scope = Scope.KEY,
+        asked: float | None = None,
+    ) -> float:
+        """A request ended. Returns for how many seconds from now ``scope`` pauses on its account."""
+        pause = 0.0
+        for level, rank in ((self._key, place.rank), (self._model(place.model), place.rank_of_model)):
+            match outcome:
+                case Outcome.ACCEPTED:
+                    level.accepted(place.begun, rank, now)
+                case Outcome.CONGESTED:
+                    if level is self._level(scope, place.model):
+                        pause = level.refused(place.begun, rank, now, asked)
+                case Outcome.TROUBLED:
+                    level.troubled()
+                case Outcome.UNSAID:
+                    pass
+                case _:
+                    assert_never(outcome)
+            level.ended(place.begun, now)
+        return pause
 
-    def pause(self, scope: str, model: str, until: float) -> None:
-        """Start nothing of this scope until then; a longer pause stands."""
-        key = model if scope in {Scope.MODEL, Scope.JOB} else ""
-        self._paused_until[key] = max(until, self._paused_until.get(key, 0.0))
+    def pause(self, scope: Scope, model: str, now: float, seconds: float) -> None:
+        """Start nothing of this scope for so long; a longer pause stands."""
+        self._level(scope, model).pause(now, seconds)
 
-    def _pause(self, model: str) -> float:
-        return max(self._paused_until.get(model, 0.0), self._paused_until.get("", 0.0))
+    def learned(self) -> Mapping[str, int]:
+        """Limits to begin the next run with, by model (``""``: over all). What was not used is kept as it was."""
+        levels = {_ALL: self._key, **self._models}
+        found = {name: level.learned for name, level in levels.items()}
+        return {**self._learned, **{name: limit for name, limit in found.items() if limit is not None}}
+
+    def _has_room(self, model: str) -> bool:
+        narrow = self._model(model)
+        return self._key.in_flight < self._key.limit and narrow.in_flight < narrow.limit
+
+    def _opens_at(self, model: str) -> float:
+        opens_at = max(self._key.gate.opens_at, self._model(model).gate.opens_at)
+        return opens_at if self._pace is None else max(opens_at, self._pace.opens_at)
+
+    def _level(self, scope: Scope, model: str) -> Level:
+        return self._model(model) if scope in {Scope.MODEL, Scope.JOB} else self._key
+
+    def _model(self, model: str) -> Level:
+        level = self._models.get(model)
+        if level is None:
+            level = Level(min(self._by_model.get(model, self._ceiling), self._ceiling), self._learned.get(model))
+            self._models[model] = level
+        return level

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Record
     from fluxbatch.settings import IfUnsure
 
-__all__ = ["MAX_RISKED", "after_interruption", "after_loss", "after_refusal", "uses_attempt"]
+__all__ = ["MAX_RISKED", "after_interruption", "after_loss", "after_refusal", "before_sending", "uses_attempt"]
 
 MAX_RISKED: Final = 2
 """possibly-charged attempts for one job (id + fingerprint), for life"""
@@ -28,6 +28,13 @@ class _Held(StrEnum):
 def uses_attempt(verdict: Verdict) -> bool:
     """Whether a refusal uses up one of the job's attempts; rate limits and shared pauses don't."""
     return not verdict.congestion and verdict.scope is not Scope.ENDPOINT
+
+
+def before_sending(record: Record) -> Failure | None:
+    """The failure of a job that may not be sent any more: it was changed, and is now what it was when it failed."""
+    if record.risked >= MAX_RISKED:
+        return Failure(Reason.UNKNOWN_OUTCOME, f"asked for before, in vain; {_Held.CAP}")
+    return None
 
 
 def after_refusal(record: Record, verdict: Verdict, *, max_attempts: int, if_unsure: IfUnsure) -> Failure | None:
@@ -51,14 +58,19 @@ def after_interruption(record: Record, *, if_unsure: IfUnsure) -> Failure | None
     """The same for a request that was under way when an earlier run died: maybe billed, its answer gone."""
     held = _held(record.risked + 1, if_unsure)
     if held:
-        return Failure(Reason.UNKNOWN_OUTCOME, f"the run died while the request was under way; {held}")
+        return Failure(Reason.UNKNOWN_OUTCOME, f"the run ended while the request was under way; {held}")
     return None
 
 
-def after_loss(record: Record, message: str) -> Failure | None:
-    """The same for a paid image whose URL is gone. ``record`` counts the charge already."""
+def after_loss(record: Record, message: str, *, remake: bool) -> Failure | None:
+    """The same for a paid image whose URL is gone. ``record`` counts the charge already.
+
+    Without ``remake`` it is not made again by this run, which was not asked about that price; the next one quotes it.
+    """
     if record.risked >= MAX_RISKED:
         return Failure(Reason.EXPIRED, f"{message}; it was paid for and lost, and is not made a third time")
+    if not remake:
+        return Failure(Reason.DOWNLOAD_FAILED, f"{message}; paid for and lost, the next run makes it once more")
     return None
 
 

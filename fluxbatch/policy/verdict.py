@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.answer import Action, Scope, Verdict
 from fluxbatch.model.state import Charge, Reason
+from fluxbatch.ports import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Complaint", "Loss", "judge", "judge_loss"]
+__all__ = ["Complaint", "Loss", "judge", "judge_loss", "outcome_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,15 @@ def judge(complaint: Complaint) -> Verdict:
 def judge_loss(loss: Loss, message: str) -> Verdict:
     """The verdict on a request that ended without an answer."""
     return replace(_BY_LOSS[loss], message=message)
+
+
+def outcome_of(verdict: Verdict) -> Outcome:
+    """What a refusal says about how many requests the API can take."""
+    if verdict.congestion:
+        return Outcome.CONGESTED
+    if verdict.charge is not Charge.NONE or verdict.reason is Reason.SERVER_ERROR:
+        return Outcome.TROUBLED
+    return Outcome.UNSAID
 
 
 def _match(complaint: Complaint) -> Verdict:

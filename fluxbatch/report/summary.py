@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["count", "failure_lines", "summary_lines", "usd"]
 
 
-def summary_lines(summary: Summary, out: Path) -> list[str]:
-    """What a person wants to know: made, unchanged, failed and why, spent, how close it was, where the files are."""
+def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
+    """What a person wants to know: made, unchanged, failed and why, spent, how close it was, where the files are.
+
+    ``command``: what was run, so that remedies which are options can be copied as a whole.
+    """
     made = summary.stored - summary.cached
     parts = [f"{made} made", f"{summary.cached} unchanged"]
     if summary.failed:
@@ -26,24 +29,35 @@ def summary_lines(summary: Summary, out: Path) -> list[str]:
     if summary.pending:
         parts.append(f"{summary.pending} still to make")
     lines = [f"{count(summary.total, 'image')}: {', '.join(parts)} ({_duration(summary.wall_s)})"]
-    lines += failure_lines(summary.failures)
+    lines += failure_lines(summary.failures, command=command)
     lines.append(_spend(summary))
     if summary.url_age_max_s is not None:
         share = f"oldest URL {summary.url_age_max_s:.1f} s of {URL_LIFE_S:.0f} s"
         lines.append(f"fetched in time: {share}, median {summary.url_age_p50_s or 0.0:.1f} s")
+    if summary.refused:
+        lines.append(_limits(summary))
     if summary.stop is not None and summary.exit_code >= 3:
         # the message of a signal is about what follows it
-        lines.append(f"stopped early: {summary.stop.reason if summary.exit_code > 100 else summary.stop.message}")
+        words = summary.stop.reason.replace("_", " ") if summary.exit_code > 100 else summary.stop.message
+        before = f" (before that: {summary.stop.before})" if summary.stop.before else ""
+        lines.append(f"stopped early: {words}{before}")
         if summary.stop.remedy:
             lines.append(f"  {summary.stop.remedy}")
+    if summary.rescue:
+        lines.append(f"the ledger can't be written; what it lacks is kept for the next run in {summary.rescue}")
     lines.append(f"images: {out}")
     return lines
 
 
-def failure_lines(failures: Mapping[str, int]) -> list[str]:
+def failure_lines(failures: Mapping[str, int], *, command: str = "") -> list[str]:
     """Failed jobs by error code, most first, each with its remedy."""
     by_number = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
-    return [f"  {number} × {code}: {REMEDY[Reason(code)]}" for code, number in by_number]
+    return [f"  {number} × {code}: {_remedy(code, command)}" for code, number in by_number]
+
+
+def _remedy(code: str, command: str) -> str:
+    words, option, reason = REMEDY[Reason(code)].partition("--retry ")
+    return f"{words}{command} {option}{reason}" if option and command else f"{words}{option}{reason}"
 
 
 def count(number: int, noun: str) -> str:
@@ -52,8 +66,19 @@ def count(number: int, noun: str) -> str:
 
 
 def usd(amount: float) -> str:
-    """An amount for people: cents, or more digits below a cent."""
-    return f"${amount:,.2f}" if amount == 0 or amount >= 0.01 else f"${amount:.4f}"
+    """An amount for people: cents, or as many digits as it takes below them."""
+    if amount and amount < 0.01:
+        return f"${amount:.4f}"
+    cents = abs(amount * 100 - round(amount * 100)) < 0.01
+    return f"${amount:,.2f}" if cents else f"${amount:,.3f}"
+
+
+def _limits(summary: Summary) -> str:
+    line = f"rate limits: {count(summary.refused, 'request')} refused"
+    # what was found over all models only says something where no single one does
+    models = {model: limit for model, limit in summary.limits.items() if model} or summary.limits
+    found = [f"{limit} at a time{f' for {model}' if model else ''}" for model, limit in models.items()]
+    return f"{line}; found to work: {', '.join(found)}" if found else line
 
 
 def _spend(summary: Summary) -> str:

@@ -30,6 +30,7 @@ _LEVELS: Final = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logg
 _LEVEL_OF: Final[Mapping[str, str]] = {
     "run.started": "info",
     "run.paused": "warning",
+    "run.rescued": "warning",
     "run.stopping": "warning",
     "run.ended": "debug",
     "job.failed": "warning",

@@ -8,6 +8,7 @@ from fluxbatch.testing.fetcher import Fetched, ScriptedFetcher, Serving
 from fluxbatch.testing.images import make_jpeg, make_png
 from fluxbatch.testing.jobs import make_job
 from fluxbatch.testing.ledger import MemoryLedger
+from fluxbatch.testing.limiter import FixedLimiter
 from fluxbatch.testing.memo import MemoryMemo
 from fluxbatch.testing.provider import (
     Act,
@@ -22,6 +23,7 @@ from fluxbatch.testing.provider import (
     SpoilPhoto,
 )
 from fluxbatch.testing.recorder import Recorder
+from fluxbatch.testing.rescue import MemoryRescue
 from fluxbatch.testing.sink import MemoryLanding, MemorySink
 from fluxbatch.testing.source import MemorySource
 from fluxbatch.testing.virtual_time import EPOCH, VirtualClock, VirtualTimeLoop
@@ -31,11 +33,13 @@ __all__ = [
     "Act",
     "Congestion",
     "Fetched",
+    "FixedLimiter",
     "Grant",
     "Lose",
     "MemoryLanding",
     "MemoryLedger",
     "MemoryMemo",
+    "MemoryRescue",
     "MemorySink",
     "MemorySource",
     "Recorder",

@@ -30,6 +30,7 @@ class Serving:
 
     Attributes:
         data: the whole image; None for one of the host's own.
+        weight: bytes that the image counts for where bandwidth is limited, as if it were so large; None: its own.
         status: anything but 200 comes without an image. A 200 to a request that goes on from earlier bytes is served
             from there if the ETag is still the same.
         etag, md5: as the headers have them; empty for none.
@@ -40,6 +41,7 @@ class Serving:
     """
 
     data: bytes | None = None
+    weight: int | None = None
     status: int = 200
     etag: str = ""
     md5: str = ""
@@ -69,7 +71,10 @@ class ScriptedFetcher:
         clock: its time.
         script: what to do with the n-th try for a lease: a function of both, servings by URL (the last one stays), or
             one for all.
-        bandwidth: bytes a second, by host (key ``""``: of the others); unlimited if not given.
+        bandwidth: bytes a second for each transfer, by host (key ``""``: of each of the others); unlimited if not
+            given.
+        total_bandwidth: bytes a second for all transfers of a host together, likewise. The host is one pipe, and sends
+            one image after another, whole, as their first bytes come due.
         honours_deadline: refuse with 403 what is asked for past its deadline, by the clock.
         stall_s: patience with a host that sends nothing.
 
@@ -84,12 +89,15 @@ class ScriptedFetcher:
         script: Script | Mapping[str, Sequence[Serving]] | Serving | None = None,
         *,
         bandwidth: Mapping[str, float] | None = None,
+        total_bandwidth: Mapping[str, float] | None = None,
         honours_deadline: bool = True,
         stall_s: float = 30.0,
     ) -> None:
         self._clock = clock
         self._script = _as_script(script if script is not None else Serving())
         self._bandwidth = dict(bandwidth or {})
+        self._total_bandwidth = dict(total_bandwidth or {})
+        self._pipe_free_at: dict[str, float] = {}
         self._honours_deadline = honours_deadline
         self._stall_s = stall_s
         self._attempts: Counter[str] = Counter()
@@ -131,7 +139,8 @@ class ScriptedFetcher:
         start = landing.size
         ends = [end for end in (serving.cut_after, serving.stall_after) if end is not None]
         piece = data[start:][: min(ends)] if ends else data[start:]
-        await anyio.sleep(self._seconds(lease, len(piece)))
+        share = len(piece) / len(data) if data else 0.0
+        await anyio.sleep(self._seconds(lease, share * (len(data) if serving.weight is None else serving.weight)))
         landing.write(piece)
         if serving.stall_after is not None:
             await anyio.sleep(self._stall_s)
@@ -139,10 +148,18 @@ class ScriptedFetcher:
         if landing.size < len(data):
             raise _failed(f"the transfer ended after {landing.size} of {len(data)} bytes")
 
-    def _seconds(self, lease: Lease, size: int) -> float:
+    def _seconds(self, lease: Lease, size: float) -> float:
+        """How long so many bytes take from now. The pipe is theirs from here on, also if the client leaves."""
         host = urlsplit(lease.url).hostname or ""
-        rate = self._bandwidth.get(host, self._bandwidth.get("", 0.0))
-        return size / rate if rate else 0.0
+        alone = self._bandwidth.get(host, self._bandwidth.get("", 0.0))
+        seconds = size / alone if alone else 0.0
+        together = self._total_bandwidth.get(host, self._total_bandwidth.get("", 0.0))
+        if not together:
+            return seconds
+        now = self._clock.monotonic()
+        through = max(now, self._pipe_free_at.get(host, 0.0)) + size / together
+        self._pipe_free_at[host] = through
+        return max(seconds, through - now)
 
 
 def image_of(url: str) -> bytes:

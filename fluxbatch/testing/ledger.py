@@ -10,15 +10,15 @@ import anyio
 
 from fluxbatch.errors import LedgerError, StepRefused
 from fluxbatch.model.job import Record
-from fluxbatch.model.state import NEXT, JobState
+from fluxbatch.model.state import NEXT, Charge, JobState
 from fluxbatch.policy.transition import after
 from fluxbatch.ports import Disposition, RunRow, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fluxbatch.errors import StorageError
-    from fluxbatch.model.job import Step
+    from fluxbatch.model.job import PlannedJob, Step
     from fluxbatch.ports import Enlisted
 
 __all__ = ["MemoryLedger"]
@@ -53,14 +53,16 @@ class MemoryLedger:
         self._records: dict[str, Record] = {}
         self._runs: dict[str, RunRow] = {}
         self._manifests: dict[str, str] = {}
+        # rows as they were before their job was changed, for the counters of (id, fingerprint)
+        self._former: dict[tuple[str, str], Record] = {}
         self._run_id = ""
         self._closed = False
 
     async def begin(self, run: RunRow) -> None:
-        """Open a run."""
+        """Open a run, with what it carries over."""
         self._may_write()
         self._run_id = run.id
-        self._runs[run.id] = RunRow(run.id, run.started_at)
+        self._runs[run.id] = RunRow(run.id, run.started_at, carried_usd=run.carried_usd)
         await self._commit()
 
     async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
@@ -84,7 +86,7 @@ class MemoryLedger:
         """Write jobs of this run's plan, and stamp them with the run."""
         self._may_write()
         for enlisted in jobs:
-            self._records[enlisted.job.id] = _planned(self._records.get(enlisted.job.id), enlisted, run_id)
+            self._records[enlisted.job.id] = _planned(self._counted_for(enlisted.job), enlisted, run_id)
         await self._commit()
 
     async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
@@ -109,7 +111,7 @@ class MemoryLedger:
         return [self._records[id_] for id_ in ids[:limit]]
 
     async def advance(self, step: Step) -> None:
-        """Compare-and-set one transition and add its charge."""
+        """Compare-and-set one transition, and add its charge to the job and to the run."""
         if step.to not in NEXT[step.frm]:
             raise StepRefused(f"{step.job_id}: {step.to} can't follow {step.frm}")
         self._may_write()
@@ -118,6 +120,7 @@ class MemoryLedger:
             await self._commit()
             raise StepRefused(f"{step.job_id} is not {step.frm}")
         self._records[step.job_id] = after(record, step, self._run_id)
+        self._spend(step)
         self.steps.append(step)
         await self._commit()
 
@@ -141,9 +144,11 @@ class MemoryLedger:
     async def tally(self, run_id: str = "") -> Tally:
         """Counts over the present jobs, or over those that this run planned and selected."""
         await self._commit()
+        found = self._present()
         if run_id:
-            return _tally(record for record in self._records.values() if record.run_id == run_id and record.selected)
-        return _tally(self._present())
+            found = [record for record in self._records.values() if record.run_id == run_id and record.selected]
+        ids = {record.job.id for record in found}
+        return _tally(found, [record for (job_id, _), record in self._former.items() if job_id in ids])
 
     async def rows(self) -> AsyncIterator[Record]:
         """The present jobs, by manifest and position."""
@@ -159,7 +164,7 @@ class MemoryLedger:
         """A ledger with the same rows, as the next process finds them."""
         found = MemoryLedger(commit_s=self.commit_s)
         found._records, found._runs = dict(self._records), dict(self._runs)
-        found._manifests = dict(self._manifests)
+        found._manifests, found._former = dict(self._manifests), dict(self._former)
         return found
 
     async def _commit(self) -> None:
@@ -172,6 +177,29 @@ class MemoryLedger:
             raise LedgerError("the ledger is closed")
         if self.broken is not None:
             raise self.broken
+
+    def _counted_for(self, job: PlannedJob) -> Record | None:
+        """The job's row, with the counters of the fingerprint that it is to have."""
+        row = self._records.get(job.id)
+        if row is None or row.state in _UNDER_WAY or row.job.fingerprint == job.fingerprint:
+            return row
+        settled = row.charged - row.lost if row.state is JobState.STORED else 0
+        self._former[job.id, row.job.fingerprint] = replace(row, pardoned=max(row.pardoned, settled))
+        before = self._former.pop((job.id, job.fingerprint), Record(job))
+        return replace(
+            row,
+            charged=before.charged,
+            unknown=before.unknown,
+            lost=before.lost,
+            pardoned=before.pardoned,
+            cost_usd=before.cost_usd,
+            unknown_usd=before.unknown_usd,
+        )
+
+    def _spend(self, step: Step) -> None:
+        run = self._runs.get(self._run_id)
+        if run is not None and step.charge is not Charge.NONE:
+            self._runs[run.id] = replace(run, spent_usd=run.spent_usd + step.usd)
 
     def _to_send(self, run_id: str) -> list[Record]:
         found = (
@@ -193,19 +221,14 @@ class MemoryLedger:
 
 def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
     """A row after a plan: stamped only while it is under way, else as the plan has it."""
-    job, selected = enlisted.job, enlisted.selected
+    job, selected, known = enlisted.job, enlisted.selected, row is not None
     if row is not None and row.state in _UNDER_WAY:
         stamped = replace(row.job, manifest=job.manifest, position=job.position)
         return replace(row, job=stamped, run_id=run_id, selected=selected)
+    row = _pardoned(row or Record(job), enlisted)
     state = _STATE_OF.get(enlisted.disposition)
-    if row is None:
-        row = Record(job, state=JobState.PENDING)
-    elif state is None:
-        return _pardoned(replace(row, job=job, run_id=run_id, selected=selected), enlisted)
-    elif row.job.fingerprint == job.fingerprint:
-        row = _pardoned(row, enlisted)
-    else:
-        row = replace(row, charged=0, unknown=0, lost=0, pardoned=0, cost_usd=0.0, unknown_usd=0.0)
+    if known and state is None:
+        return replace(row, job=job, run_id=run_id, selected=selected)
     return replace(
         row,
         job=job,
@@ -219,17 +242,17 @@ def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
 
 
 def _pardoned(row: Record, enlisted: Enlisted) -> Record:
-    return replace(row, pardoned=row.charged + row.unknown) if enlisted.pardon else row
+    return replace(row, pardoned=max(row.pardoned, row.charged + row.unknown - 1)) if enlisted.pardon else row
 
 
-def _tally(records: Iterable[Record]) -> Tally:
-    found = list(records)
+def _tally(found: Sequence[Record], former: Sequence[Record]) -> Tally:
+    both = [*found, *former]
     return Tally(
         by_state=dict(Counter(str(record.state) for record in found)),
         failures=dict(Counter(str(record.failure.reason) for record in found if record.failure is not None)),
-        charged=sum(record.charged for record in found),
-        unknown=sum(record.unknown for record in found),
-        lost=sum(record.lost for record in found),
-        cost_usd=sum((record.cost_usd for record in found), 0.0),
-        unknown_usd=sum((record.unknown_usd for record in found), 0.0),
+        charged=sum(record.charged for record in both),
+        unknown=sum(record.unknown for record in both),
+        lost=sum(record.lost for record in both),
+        cost_usd=sum((record.cost_usd for record in both), 0.0),
+        unknown_usd=sum((record.unknown_usd for record in both), 0.0),
     )

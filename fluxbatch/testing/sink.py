@@ -5,22 +5,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from fluxbatch.errors import DeliveryError, StorageError
+from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Stored
 from fluxbatch.model.state import Reason
 from fluxbatch.ports import Presence
+from fluxbatch.testing.virtual_time import VirtualClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["MemoryLanding", "MemorySink"]
+
+_EXTENSIONS: Final = ("jpg", "png", "webp")
 
 
 @dataclass(slots=True)
@@ -30,7 +36,7 @@ class _File:
 
 
 class MemorySink:
-    """The ``Sink`` port on a dictionary.
+    """The ``Sink`` port on a dictionary. Folders are there as long as they hold a file.
 
     Attributes:
         capacity: bytes that fit, landings included; None for no end. May be set at any time.
@@ -45,6 +51,7 @@ class MemorySink:
         self.free = 1 << 40
         self.landings: set[MemoryLanding] = set()
         self._files: dict[str, _File] = {}
+        self._folders: Counter[str] = Counter()
         self._clock_ns = 0
 
     async def land(self) -> MemoryLanding:
@@ -70,10 +77,26 @@ class MemorySink:
         await anyio.sleep(self.latency_s)
         return [self._presence(one) for one in stored]
 
-    async def taken(self, filenames: Sequence[str]) -> list[str]:
-        """The outputs that are there under these names."""
+    async def taken(self, filenames: Sequence[str]) -> dict[str, str]:
+        """What stands in the way of new outputs under these names."""
         await anyio.sleep(self.latency_s)
-        return [name for name in self.files() if name.rpartition(".")[0] in filenames]
+        found = {filename: self._in_the_way(filename) for filename in filenames}
+        return {filename: obstacle for filename, obstacle in found.items() if obstacle}
+
+    async def landed(self, filename: str, since: float) -> Stored | None:
+        """The whole image that was put under this name since then."""
+        await anyio.sleep(self.latency_s)
+        for name in (f"{filename}.{extension}" for extension in _EXTENSIONS):
+            file = self._files.get(name)
+            if file is None or file.mtime_ns < since * 1e9:
+                continue
+            try:
+                facts = inspect_image(io.BytesIO(file.data))
+            except NotAnImage:
+                continue
+            digest = hashlib.sha256(file.data).hexdigest()
+            return Stored(name, digest, len(file.data), facts.width, facts.height, file.mtime_ns)
+        return None
 
     async def room(self) -> int:
         """Free bytes for new images."""
@@ -90,17 +113,19 @@ class MemorySink:
         return None if found is None else found.data
 
     def alter(self, file: str, data: bytes) -> None:
-        """Write an output as someone else would."""
-        self._files[file] = _File(data, self._tick())
+        """Write a file as someone else would."""
+        self.put(file, data)
 
     def remove(self, file: str) -> None:
-        """Remove an output as someone else would."""
+        """Remove a file as someone else would."""
         del self._files[file]
+        self._folders.subtract(_folders(file))
 
     def reopen(self) -> MemorySink:
         """A sink with the same outputs, as the next process finds them."""
         found = MemorySink(capacity=self.capacity, latency_s=self.latency_s)
         found._files, found._clock_ns = dict(self._files), self._clock_ns
+        found._folders = self._folders.copy()
         return found
 
     def take(self, count: int) -> None:
@@ -113,9 +138,27 @@ class MemorySink:
             raise StorageError("the sink can't be written: no space left", remedy="free space")
 
     def put(self, file: str, data: bytes) -> int:
-        """Write an output and tell its time."""
+        """Write a file and tell its time.
+
+        Raises:
+            TargetBlocked: a folder is there, or a file where one of its folders belongs.
+        """
+        if self._folders[file]:
+            raise _blocked(file, "folder")
+        for folder in reversed(_folders(file)):
+            if folder in self._files:
+                raise _blocked(folder, "file")
+        if file not in self._files:
+            self._folders.update(_folders(file))
         found = self._files[file] = _File(data, self._tick())
         return found.mtime_ns
+
+    def _in_the_way(self, filename: str) -> str:
+        for folder in reversed(_folders(filename)):
+            if folder in self._files:
+                return folder
+        names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
+        return next((name for name in names if name in self._files or self._folders[name]), "")
 
     def _presence(self, stored: Stored) -> Presence:
         found = self._files.get(stored.file)
@@ -130,6 +173,9 @@ class MemorySink:
         return landings + sum(len(file.data) for file in self._files.values())
 
     def _tick(self) -> int:
+        """Nanoseconds of the running loop's clock, never the same twice."""
+        with suppress(RuntimeError):  # no loop
+            self._clock_ns = max(self._clock_ns, int(VirtualClock().now() * 1e9))
         self._clock_ns += 1
         return self._clock_ns
 
@@ -189,6 +235,15 @@ class MemoryLanding:
         """Give up and leave nothing behind."""
         self._sink.landings.discard(self)
         self._data.clear()
+
+
+def _folders(file: str) -> list[str]:
+    """The folders of a file, the innermost first."""
+    return [str(folder) for folder in PurePosixPath(file).parents[:-1]]
+
+
+def _blocked(path: str, what: str) -> TargetBlocked:
+    return TargetBlocked(f"{path} is a {what}", remedy="move it away, or give the job another file name")
 
 
 def _corrupt(message: str) -> DeliveryError:

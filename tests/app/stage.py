@@ -6,20 +6,27 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import anyio
 from anyio.from_thread import start_blocking_portal
 
+from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.simulator import Faults, Simulator, SimulatorConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from fluxbatch.model.state import JobState
 
 REPO = Path(__file__).parents[2]
 PHOTOS = REPO / "jobs" / "photos"
@@ -36,7 +43,41 @@ class Ran:
 
     @property
     def summary(self) -> dict[str, Any]:
+        assert self.out, self.err
         return dict(json.loads(self.out))
+
+
+@dataclass
+class Child:
+    """A command that is still running."""
+
+    process: subprocess.Popen[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def said(self) -> str:
+        """All that it wrote to stderr so far."""
+        return _read(self.stderr)
+
+    def kill(self) -> None:
+        """SIGKILL, while it runs: one that has ended by itself is no trial of anything."""
+        assert not self.ended, self.said
+        self.process.kill()
+        self.process.wait()
+
+    def finish(self, *, seconds: float = 60) -> Ran:
+        code = self.process.wait(timeout=seconds)
+        return Ran(code, _read(self.stdout), self.said)
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 @dataclass
@@ -46,6 +87,8 @@ class Api:
     sim: Simulator
     data: Path
     env: dict[str, str] = field(default_factory=dict)
+    via: tuple[str, ...] = ()
+    """a command that the runs are started by"""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -56,7 +99,7 @@ class Api:
         return (self.data / "results" / result.replace("/", "-")).read_bytes()
 
     def run(self, *args: object, cwd: Path, timeout: float = 60) -> Ran:
-        return run_command("run", *args, cwd=cwd, env=self.environment, timeout=timeout)
+        return run_command("run", *args, cwd=cwd, env=self.environment, timeout=timeout, via=self.via)
 
     def start(self, *args: object, cwd: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -68,15 +111,43 @@ class Api:
             stderr=subprocess.PIPE,
         )
 
+    @contextmanager
+    def running(self, *args: object, cwd: Path) -> Iterator[Child]:
+        """The same for a test that watches it: what it says goes to files, and it never outlives the test."""
+        with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+            process = subprocess.Popen(
+                [*self.via, *command("run", *args)],
+                cwd=cwd,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+            try:
+                yield Child(process, stdout, stderr)
+            finally:
+                process.kill()
+                process.wait()
+
+    def billed(self) -> Counter[str]:
+        """How often each job was billed; each has a prompt of its own."""
+        return Counter(call.prompt_sha256 for call in self.sim.calls)
+
+    def settle(self) -> None:
+        """Wait for requests whose client is gone: they are billed all the same."""
+        wait_for(lambda: self.sim.in_flight == 0)
+
 
 def command(*args: object) -> list[str]:
     return [sys.executable, "-m", "fluxbatch", *map(str, args)]
 
 
-def run_command(*args: object, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60) -> Ran:
+def run_command(
+    *args: object, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60, via: Sequence[str] = ()
+) -> Ran:
     """The command line in a child process, without a terminal."""
     done = subprocess.run(
-        command(*args),
+        [*via, *command(*args)],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
@@ -89,12 +160,20 @@ def run_command(*args: object, cwd: Path, env: dict[str, str] | None = None, tim
 
 
 @contextmanager
-def serving(data: Path, *, faults: Faults | None = None, **config: Any) -> Iterator[Api]:
+def serving(
+    data: Path,
+    *,
+    faults: Faults | None = None,
+    listener: Callable[[dict[str, Any]], None] | None = None,
+    **config: Any,
+) -> Iterator[Api]:
     """A simulator on a thread; quick and plain unless told otherwise."""
     settings: dict[str, Any] = {"api_key": KEY, "latency_s": 0.02, "render": "plain", "data": data, **config}
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Simulator(SimulatorConfig(**settings), faults=faults)) as sim,
+        portal.wrap_async_context_manager(
+            Simulator(SimulatorConfig(**settings), faults=faults, listener=listener)
+        ) as sim,
     ):
         yield Api(sim, data)
 
@@ -135,6 +214,53 @@ def wait_for(condition: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+def check_bills(api: Api, lines: Sequence[dict[str, Any]]) -> None:
+    """The account against the truth, job by job: what was surely and maybe billed frames what was, and is capped."""
+    billed = api.billed()
+    for line in lines:
+        times = billed.pop(sha256(line["prompt"].encode()), 0)
+        assert line["charged"] <= times <= line["charged"] + line["unknown_charges"] <= 2, (times, line)
+    assert not billed, "billed for what no manifest asks for"
+
+
+def check_stored(api: Api, out: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Each stored image is, byte for byte, what was served for its last request."""
+    calls = {call.request_id: call for call in api.sim.calls}
+    for line in lines:
+        if line["status"] == "stored":
+            assert (out / line["file"]).read_bytes() == api.served(calls[line["request_id"]].result)
+
+
+def check_folder(out: Path) -> None:
+    """Nothing half is left, and the ledger is sound."""
+    assert leftovers(out) == []
+    with ledger_as_left(out) as path, closing(sqlite3.connect(path)) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@contextmanager
+def ledger_as_left(out: Path) -> Iterator[Path]:
+    """A copy to look into: the next run must find the ledger as the last one left it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in (out / ".fluxbatch").glob("ledger.sqlite*"):
+            shutil.copy(part, folder)
+        yield Path(folder) / "ledger.sqlite"
+
+
+def jobs_in_state(out: Path, state: JobState) -> list[str]:
+    """What the ledger of a run that died says."""
+
+    async def look(path: Path) -> list[str]:
+        ledger = SqliteLedger(path)
+        try:
+            return [record.job.id for record in await ledger.in_state(state)]
+        finally:
+            await ledger.close()
+
+    with ledger_as_left(out) as path:
+        return anyio.run(look, path)
+
+
 def names_of(out: Path, event: str) -> list[str]:
     """The jobs that an event was about, so far."""
     path = out / ".fluxbatch" / "events.jsonl"
@@ -143,8 +269,13 @@ def names_of(out: Path, event: str) -> list[str]:
     return [one["job_id"] for one in found if one["event"] == event]
 
 
-def write_rows(path: Path, count: int, **fields: object) -> Path:
-    """A manifest of small jobs."""
-    rows = [{"id": f"job-{n:03}", "prompt": f"Number {n}", "model": "flux-2-klein-4b", **fields} for n in range(count)]
+def write_rows(
+    path: Path, count: int, *, prefix: str = "job", models: Sequence[str] = ("flux-2-klein-4b",), **fields: object
+) -> Path:
+    """A manifest of small jobs, for these models in turn."""
+    rows = [
+        {"id": f"{prefix}-{n:03}", "prompt": f"Number {n}", "model": models[n % len(models)], **fields}
+        for n in range(count)
+    ]
     path.write_text("\n".join(map(json.dumps, rows)))
     return path

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 SURFACE = {
     *("Charge", "DeliveryRetried", "Event", "FluxbatchError", "FolderInUse", "Interrupted", "Job", "JobFailed"),
     *("JobGranted", "JobLost", "JobRequeued", "JobStored", "JobSubmitted", "ManifestError", "Reason", "Result"),
-    *("ResultError", "RunEnded", "RunPaused", "RunResult", "RunStarted", "RunStopping", "Settings", "StorageError"),
+    *("ResultError", "RunEnded", "RunPaused", "RunResult", "RunStarted", "RunStopping", "Settings"),
+    *("StepsRescued", "StorageError"),
     *("Summary", "UsageError", "__version__", "arun", "run"),
 }
 

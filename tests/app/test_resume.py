@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluxbatch.simulator import Faults
-from tests.app.stage import command, leftovers, names_of, results, run_command, serving, wait_for, write_rows
+from tests.app.stage import (
+    command,
+    leftovers,
+    names_of,
+    photos_into,
+    results,
+    run_command,
+    serving,
+    wait_for,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,3 +162,92 @@ def test_the_embedded_simulator_outlives_nobody_and_its_urls_outlive_it(tmp_path
     assert ran.code == 0, ran.err
     assert ran.summary["stored"] == 12
     assert max(line["charged"] for line in results(out)) == 1
+
+
+def test_a_signal_lets_images_of_an_earlier_run_come_home(api: Api, tmp_path: Path) -> None:
+    """They are fetched before anything is planned; what is asked to stop is not that."""
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    out = tmp_path / "jobs-out"
+    api.sim.faults = STALLED
+    with api.start("jobs.jsonl", cwd=tmp_path) as process:
+        wait_for(lambda: len(names_of(out, "job.granted")) == 3)
+        process.kill()
+        process.communicate()
+    asked = api.sim.requests
+    landing = out / ".fluxbatch" / "landing"
+    for half in landing.iterdir():
+        half.unlink()
+    api.sim.faults = Faults(rates={"download-slow": 1.0}, slow_s=3.0)
+    write_rows(tmp_path / "jobs.jsonl", 6)
+    with api.start("jobs.jsonl", cwd=tmp_path) as process:
+        wait_for(lambda: list(landing.glob("*")) != [])
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert len(names_of(out, "job.stored")) == 3
+    assert api.sim.requests == asked, "something was sent after the signal"
+    api.sim.faults = Faults()
+    assert api.run("jobs.jsonl", cwd=tmp_path).code == 0
+    assert max(calls_by_prompt(api).values()) == 1
+
+
+def test_a_photo_that_is_away_for_a_moment_takes_nothing_with_it(api: Api, tmp_path: Path) -> None:
+    """The job can't be sent; what was paid for it, and what its image is, stays on record."""
+    [photo] = photos_into(tmp_path, "cat.webp").glob("*.webp")
+    (tmp_path / "jobs.jsonl").write_text(json.dumps({"id": "one", "prompt": "A cat", "images": [photo.name]}))
+    out = tmp_path / "jobs-out"
+    assert api.run("jobs.jsonl", cwd=tmp_path).code == 0
+    [before] = results(out)
+    photo.rename(tmp_path / "elsewhere")
+    away = api.run("jobs.jsonl", "--on-invalid", "skip", cwd=tmp_path)
+    assert away.code == 1
+    [line] = results(out)
+    assert (line["status"], line["charged"], line["cost_usd"]) == ("failed", 1, before["cost_usd"])
+    (tmp_path / "elsewhere").rename(photo)
+    again = api.run("jobs.jsonl", "--json", cwd=tmp_path)
+    assert (again.code, again.summary["requests"]) == (0, 0)
+    assert results(out)[0]["sha256"] == before["sha256"]
+
+
+def test_two_output_folders_can_not_use_one_ledger_at_a_time(tmp_path: Path) -> None:
+    with serving(tmp_path / "simulator", latency_s=20) as api:
+        write_rows(tmp_path / "jobs.jsonl", 1)
+        state = tmp_path / "state"
+        with api.start("jobs.jsonl", "-o", "one", "--state", state, cwd=tmp_path) as process:
+            wait_for(lambda: api.sim.requests == 1)
+            second = api.run("jobs.jsonl", "-o", "two", "--state", state, cwd=tmp_path)
+            process.kill()
+            process.communicate()
+    assert second.code == 75
+    assert str(process.pid) in second.err
+    assert api.sim.requests == 1
+
+
+def test_a_changed_name_does_not_land_on_somebody_elses_file(api: Api, tmp_path: Path) -> None:
+    manifest = tmp_path / "jobs.json"
+    manifest.write_text(json.dumps({"version": 1, "jobs": [{"id": "one", "prompt": "A cat"}]}))
+    out = tmp_path / "jobs-out"
+    assert api.run("jobs.json", cwd=tmp_path).code == 0
+    (out / "kept-one.png").write_bytes(b"not ours")
+    plan = {"version": 1, "filename": "kept-{{ id }}", "jobs": [{"id": "one", "prompt": "A dog"}]}
+    manifest.write_text(json.dumps(plan))
+    ran = api.run("jobs.json", cwd=tmp_path)
+    assert ran.code == 2
+    assert "kept-one.png" in ran.err
+    assert (out / "kept-one.png").read_bytes() == b"not ours"
+    assert len(api.sim.calls) == 1
+
+
+def test_a_file_where_a_folder_of_outputs_belongs_is_said_before_anything_is_sent(api: Api, tmp_path: Path) -> None:
+    plan = {
+        "version": 1,
+        "filename": "shoes/{{ id }}",
+        "jobs": [{"id": "a", "prompt": "x"}, {"id": "b", "prompt": "y"}],
+    }
+    (tmp_path / "jobs.json").write_text(json.dumps(plan))
+    (tmp_path / "jobs-out").mkdir()
+    (tmp_path / "jobs-out" / "shoes").write_text("a list of shoes")
+    ran = api.run("jobs.json", cwd=tmp_path)
+    assert ran.code == 2
+    assert "shoes is in the output folder already" in ran.err
+    assert api.sim.requests == 0

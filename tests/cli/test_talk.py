@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.state import Charge, Reason
 from fluxbatch.model.summary import Progress, Stop, Summary
 from fluxbatch.planning.plan import Quote
-from fluxbatch.report.summary import summary_lines
+from fluxbatch.report.summary import summary_lines, usd
 from fluxbatch.telemetry.logs import LogFormat, LogObserver, make_logger
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def test_much_is_not_spent_unasked(quote: Quote, options: dict[str, Any], *, goe
             talk.confirm(quote)
 
 
-def test_the_summary_is_worth_reading() -> None:
-    summary = Summary(
+def summary_of(**facts: Any) -> Summary:
+    ran = Summary(
         run_id="r1",
         total=100,
         stored=60,
@@ -143,7 +144,11 @@ def test_the_summary_is_worth_reading() -> None:
         failures={"expired": 1, "moderated": 2},
         stop=Stop("budget", "$1.59 of $1.60 are spent", "raise --max-cost"),
     )
-    assert summary_lines(summary, Path("photos-out")) == [
+    return replace(ran, **facts)
+
+
+def test_the_summary_is_worth_reading() -> None:
+    assert summary_lines(summary_of(), Path("photos-out")) == [
         "100 images: 50 made, 10 unchanged, 3 failed, 37 still to make (1 h 02 min)",
         "  2 × moderated: the API refused the content: change prompt or photos, or raise safety_tolerance",
         "  1 × expired: paid but lost; to make it once more: --retry expired",
@@ -153,3 +158,45 @@ def test_the_summary_is_worth_reading() -> None:
         "  raise --max-cost",
         "images: photos-out",
     ]
+
+
+def test_a_remedy_that_is_an_option_comes_with_its_command() -> None:
+    lines = summary_lines(summary_of(), Path("out"), command="fluxbatch run 'my jobs.yaml'")
+    assert lines[2].endswith("to make it once more: fluxbatch run 'my jobs.yaml' --retry expired")
+
+
+def test_an_interrupt_does_not_hide_what_had_stopped_the_run() -> None:
+    stop = Stop("hung_up", "finishing", "free some space", exit_code=129, before="the disk is full")
+    lines = summary_lines(summary_of(stop=stop, exit_code=129), Path("out"))
+    assert "stopped early: hung up (before that: the disk is full)" in lines
+    assert "  free some space" in lines
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({}, "rate limits: 8 requests refused"),
+        ({"": 12}, "rate limits: 8 requests refused; found to work: 12 at a time"),
+        ({"": 12, "m": 5}, "rate limits: 8 requests refused; found to work: 5 at a time for m"),
+    ],
+)
+def test_limits_that_were_found_are_named(limits: dict[str, int], words: str) -> None:
+    assert words in summary_lines(summary_of(refused=8, limits=limits), Path("out"))
+
+
+def test_what_the_ledger_lacks_is_said_to_be_elsewhere() -> None:
+    lines = summary_lines(summary_of(rescue="/home/me/rescue.jsonl"), Path("out"))
+    assert any("kept for the next run in /home/me/rescue.jsonl" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"), [(0, "$0.00"), (0.03, "$0.03"), (0.028, "$0.028"), (0.0025, "$0.0025"), (1234.5, "$1,234.50")]
+)
+def test_amounts_are_not_rounded_away(amount: float, words: str) -> None:
+    assert usd(amount) == words
+
+
+def test_what_was_spent_before_is_said_when_there_is_a_cap() -> None:
+    talk, _, said = talking("text", max_cost=5.0)
+    talk.started(Path("out"), Quote(make=3, usd=0.09, carried_usd=4.5))
+    assert "did not finish and spent $4.50: $0.50 of --max-cost $5.00 are left" in said.getvalue()

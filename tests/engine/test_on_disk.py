@@ -12,7 +12,7 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import FolderSink
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.engine import Engine
-from fluxbatch.model.state import JobState
+from fluxbatch.model.state import JobState, Reason
 from fluxbatch.testing import Grant, Lose, ScriptedFetcher, ScriptedProvider, Serving, make_job
 from tests.engine.world import World, jobs
 
@@ -93,16 +93,22 @@ async def test_a_cancelled_run_goes_on(tmp_path: Path, blockbuster: BlockBuster,
         assert await world.ledger.in_state("submitted") == await world.ledger.in_state("generated") == []
 
 
-@pytest.mark.slow
-async def test_an_output_that_can_not_be_written_stops_the_run(tmp_path: Path, blockbuster: BlockBuster) -> None:
+async def test_a_name_that_is_taken_by_something_else_fails_its_job_alone(
+    tmp_path: Path, blockbuster: BlockBuster
+) -> None:
     async with on_disk(tmp_path, blockbuster) as world:
-        blocked = make_job(0, id="in/the/way")
+        beneath, folder = make_job(0, id="in/the/way"), make_job(1, id="folder")
         (tmp_path / "in").write_text("a file where a folder should be")
-        await world.plan([blocked, *jobs(3)])
-        world.provider = ScriptedProvider(world.clock, Grant(latency_s=0.01, life_s=0.3))
+        (tmp_path / "folder.png").mkdir()
+        await world.plan([beneath, folder, *(make_job(n) for n in range(2, 5))])
+        world.provider = ScriptedProvider(world.clock, Grant(latency_s=0.01))
         desk = world.desk()
         with anyio.fail_after(30):
             await Engine(desk).run()
-        assert desk.stop is not None
-        assert (desk.stop.reason, desk.stop.exit_code) == ("storage", 3)
-        assert (await world.record(blocked)).state is not JobState.STORED
+        assert desk.stop is None
+        assert await world.states() == {"stored": 3, "failed": 2}
+        for job in (beneath, folder):
+            record = await world.record(job)
+            assert record.failure is not None
+            assert record.failure.reason is Reason.STORAGE_FAILED
+            assert record.lease is not None

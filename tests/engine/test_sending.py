@@ -56,7 +56,7 @@ async def test_everything_lands() -> None:
 
 async def test_a_storm_of_429_does_not_fire_off_the_manifest() -> None:
     """Without a Retry-After, too: all of the scope waits, instead of one new job being tried after the other."""
-    world = World(ceiling=8)
+    world = World(ceiling=8, adaptive=True)
     over_at = world.clock.monotonic() + 60
 
     def storm(_job: PlannedJob, _number: int) -> Act:
@@ -170,7 +170,7 @@ async def test_rate_limits_use_up_no_attempts() -> None:
 
 
 async def test_a_hidden_limit_costs_time_and_nothing_else() -> None:
-    world = World(ceiling=12)
+    world = World(ceiling=12, adaptive=True)
     world.provider = ScriptedProvider(world.clock, congestion={"": Congestion(limit=3)})
     desk = await world.run(jobs(40))
     assert await world.states() == {"stored": 40}
@@ -429,10 +429,13 @@ async def test_one_model_too_dear_leaves_the_cheap_one() -> None:
 
 
 async def test_an_unknown_outcome_is_sent_once_more_and_no_third_time() -> None:
-    world = World()
-    world.provider = ScriptedProvider(world.clock, Lose(billed=True))
-    desk = await world.run(jobs(5))
-    assert set(world.provider.billed.values()) == {2}
+    world = World(ceiling=4)
+    world.provider = ScriptedProvider(
+        world.clock, lambda job, _attempt: Lose(billed=True) if job.position % 4 == 0 else Grant(latency_s=0.1)
+    )
+    desk = await world.run(jobs(20))
+    assert desk.stop is None
+    assert {world.provider.billed[f"job-{n:05}"] for n in range(0, 20, 4)} == {2}
     record = await world.record(make_job(0))
     assert (record.state, record.unknown, record.charged) == (JobState.FAILED, 2, 0)
     assert record.failure is not None

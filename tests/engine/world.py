@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from fluxbatch.engine import Desk, Engine
 from fluxbatch.model.state import PASSING, JobState
 from fluxbatch.policy.budget import Budget
-from fluxbatch.policy.limits import FixedLimiter
+from fluxbatch.policy.limits import AdaptiveLimiter
 from fluxbatch.policy.outage import Outage
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.settings import Settings
 from fluxbatch.testing import (
+    FixedLimiter,
     MemoryLedger,
+    MemoryRescue,
     MemorySink,
     Recorder,
     ScriptedFetcher,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fluxbatch.model.job import PlannedJob, Record
+    from fluxbatch.ports import Limiter
 
 VIRTUAL_TIME: tuple[str, dict[str, Any]] = ("asyncio", {"loop_factory": VirtualTimeLoop})
 
@@ -50,17 +53,22 @@ def _failed_for_good(row: Record) -> bool:
 
 @dataclass
 class World:
-    """The ports of a run; what isn't given works without a fault."""
+    """The ports of a run; what isn't given works without a fault.
+
+    ``ceiling``: requests at a time, fixed unless ``adaptive``; without it, as the settings say.
+    """
 
     clock: VirtualClock = field(default_factory=VirtualClock)
     provider: Any = None
     fetcher: Any = None
     ledger: Any = field(default_factory=MemoryLedger)
     sink: Any = field(default_factory=MemorySink)
+    rescue: Any = field(default_factory=MemoryRescue)
     recorder: Recorder = field(default_factory=Recorder)
     run_id: str = "run"
     ceiling: int | None = None
     by_model: dict[str, int] | None = None
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         self.provider = self.provider or ScriptedProvider(self.clock)
@@ -77,11 +85,18 @@ class World:
             clock=self.clock,
             observer=self.recorder,
             settings=chosen,
-            limiter=FixedLimiter(self.ceiling or chosen.concurrency, by_model=self.by_model),
+            limiter=self.limiter(chosen),
             budget=Budget(chosen.max_cost_usd),
             outage=Outage(patience_s=chosen.outage_s, first_answer_s=chosen.first_answer_s),
             rng=Random(7),
+            rescue=self.rescue,
         )
+
+    def limiter(self, chosen: Settings) -> Limiter:
+        ceiling = self.ceiling or chosen.concurrency
+        if self.adaptive:
+            return AdaptiveLimiter(ceiling, by_model=self.by_model, rpm=chosen.rpm)
+        return FixedLimiter(ceiling, by_model=self.by_model)
 
     async def plan(self, planned: Iterable[PlannedJob]) -> None:
         """What a plan does: keep what is stored and what failed for good, make the rest."""
@@ -107,9 +122,8 @@ class World:
         assert desk.budget.reserved < 1e-9
         assert self.provider.in_flight == self.fetcher.in_flight == 0
         assert self.sink.landings == set()
-        limiter = desk.limiter
-        assert isinstance(limiter, FixedLimiter)
-        assert limiter.admits("a model that nobody has used", 1e12), "the limiter still counts a request"
+        assert desk.limiter.admits("a model that nobody has used", 1e12), "the limiter still counts a request"
+        assert desk.books.behind == 0
 
     async def record(self, job: PlannedJob) -> Record:
         found: dict[str, Record] = await self.ledger.recall([job.id])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.errors import StepRefused
 from fluxbatch.model.job import Failure, Lease, Step, Stored
 from fluxbatch.model.state import NEXT, Charge, JobState, Reason
+from fluxbatch.policy.retry import MAX_RISKED
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing import MemoryLedger, make_job
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
-    from fluxbatch.ports import Ledger
+    from fluxbatch.model.job import PlannedJob, Record
+    from fluxbatch.ports import Ledger, Tally
 
 MEMORY = Path("/dev/shm")  # thousands of commits: what a disk adds to them is tested elsewhere
 
@@ -55,6 +58,49 @@ STATES = st.sampled_from(JobState)
 ALLOWED = st.sampled_from([(frm, to) for frm in JobState for to in sorted(NEXT[frm])])
 
 
+UNDER_WAY = {JobState.SUBMITTED, JobState.GENERATED}
+
+
+class Bill:
+    """What was asked of the ledgers, added up by the simplest rules: nothing is ever forgotten."""
+
+    def __init__(self) -> None:
+        self.paid: Counter[tuple[str, str]] = Counter()
+        """by id and what was paid: steps and USD, whatever the fingerprint"""
+        self.risked: Counter[tuple[str, str]] = Counter()
+        """possibly-charged attempts by (id, fingerprint)"""
+        self.allowed: dict[tuple[str, str], int] = {}
+        """how many of them there may be"""
+        self.run = 0.0
+        """USD of the run under way"""
+
+    def take(self, before: Record, step: Step, *, of_run: bool) -> None:
+        self.paid[step.job_id, "lost"] += step.lost
+        if step.charge is Charge.NONE:
+            return
+        usd = "cost_usd" if step.charge is Charge.CHARGED else "unknown_usd"
+        self.paid[step.job_id, step.charge] += 1
+        self.paid[step.job_id, usd] += step.usd  # type: ignore[assignment]  # USD are no counts
+        self.risked[step.job_id, before.job.fingerprint] += 1
+        self.run += step.usd if of_run else 0.0
+
+    def pardon(self, job: PlannedJob) -> None:
+        key = job.id, job.fingerprint
+        self.allowed[key] = max(self.allowed.get(key, MAX_RISKED), self.risked[key] + 1)
+
+    def gives_way(self, row: Record) -> None:
+        """A stored image is replaced on purpose: what was paid for it is no longer held against it."""
+        key = row.job.id, row.job.fingerprint
+        self.allowed[key] = max(self.allowed.get(key, MAX_RISKED), MAX_RISKED + row.charged - row.lost)
+
+    def left(self, job: PlannedJob) -> int:
+        key = job.id, job.fingerprint
+        return self.allowed.get(key, MAX_RISKED) - self.risked[key]
+
+    def total(self, what: str, ids: Iterable[str]) -> float:
+        return sum(self.paid[job_id, what] for job_id in ids)
+
+
 class BothLedgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -62,6 +108,10 @@ class BothLedgers(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._memory = MemoryLedger()
         self._disk = SqliteLedger(self._folder / "ledger.sqlite", kind="live")
+        self._bill = Bill()
+        self._begun = 0
+        self._under_way = False
+        self._known: dict[str, Record] = {}
 
     def teardown(self) -> None:
         self._runner.run(self._disk.close())
@@ -74,9 +124,33 @@ class BothLedgers(RuleBasedStateMachine):
         if isinstance(one, Exception):
             raise one
 
+    def _enlist(self, run: str, enlisted: list[Enlisted]) -> None:
+        self._both(lambda ledger: ledger.enlist(run, enlisted))
+        for job in (one.job for one in enlisted):
+            known = self._known.get(job.id)
+            if known and known.state is JobState.STORED and known.job.fingerprint != job.fingerprint:
+                self._bill.gives_way(known)
+
+    def _step(self, step: Step) -> None:
+        before = self._runner.run(self._memory.recall([step.job_id]))
+        try:
+            self._both(lambda ledger: ledger.advance(step))
+        except StepRefused:
+            return
+        self._bill.take(before[step.job_id], step, of_run=self._under_way)
+
     @initialize()
     def first_run(self) -> None:
         self._both(lambda ledger: ledger.begin(RunRow("r1", 1.0)))
+        self._under_way = True
+
+    @rule(carried_usd=st.sampled_from([0.0, 0.5]))
+    def next_run(self, carried_usd: float) -> None:
+        self._begun += 1
+        run = RunRow(f"begun-{self._begun}", 1.0, carried_usd=carried_usd)
+        self._both(lambda ledger: ledger.begin(run))
+        self._bill.run = 0.0
+        self._under_way = True
 
     @rule(
         run=st.sampled_from(RUNS),
@@ -106,12 +180,17 @@ class BothLedgers(RuleBasedStateMachine):
             for id_ in ids
         ]
         enlisted = [Enlisted(job, disposition, selected=facts["selected"], pardon=facts["pardon"]) for job in jobs]
-        self._both(lambda ledger: ledger.enlist(run, enlisted))
+        self._enlist(run, enlisted)
+        for job in jobs:
+            known = self._known.get(job.id)
+            if facts["pardon"] and not (known and known.state in UNDER_WAY):
+                self._bill.pardon(job)
 
     @rule(
         job_id=st.sampled_from(IDS),
         way=ALLOWED | st.tuples(STATES, STATES),
         charge=st.sampled_from(Charge),
+        usd=st.sampled_from([0.0, 0.25, 1.5]),
         attempts=st.integers(0, 1),
         lost=st.booleans(),
         lease=st.none() | LEASES,
@@ -125,27 +204,25 @@ class BothLedgers(RuleBasedStateMachine):
         step = Step(
             job_id,
             *way,
-            usd=0.25,
             stored=stored if way[1] is JobState.STORED else None,
             failure=failure if way[1] is JobState.FAILED else None,
             **facts,
         )
-        try:
-            self._both(lambda ledger: ledger.advance(step))
-        except StepRefused:
-            return
+        self._step(step)
 
     @rule(job_id=st.sampled_from(IDS), charge=st.sampled_from(Charge), lease=LEASES)
     def live(self, job_id: str, charge: Charge, lease: Lease) -> None:
         """The way that jobs go most often."""
-        self.advance_along(job_id, JobState.PENDING, JobState.SUBMITTED)
-        self.advance_along(job_id, JobState.SUBMITTED, JobState.GENERATED, charge=charge, lease=lease)
+        self._step(Step(job_id, JobState.PENDING, JobState.SUBMITTED))
+        self._step(Step(job_id, JobState.SUBMITTED, JobState.GENERATED, charge=charge, usd=0.25, lease=lease))
 
-    def advance_along(self, job_id: str, frm: JobState, to: JobState, **facts: Any) -> None:
-        try:
-            self._both(lambda ledger: ledger.advance(Step(job_id, frm, to, **facts)))
-        except StepRefused:
-            return
+    @rule(job_id=st.sampled_from(IDS), charge=st.sampled_from(Charge), fingerprint=st.sampled_from(["one", "two"]))
+    def in_vain(self, job_id: str, charge: Charge, fingerprint: str) -> None:
+        """The way that money goes."""
+        job = make_job(2 * IDS.index(job_id), id=job_id, manifest=MANIFESTS[0], fingerprint=fingerprint)
+        self._enlist(RUNS[0], [Enlisted(job, Disposition.MAKE)])
+        self._step(Step(job_id, JobState.PENDING, JobState.SUBMITTED))
+        self._step(Step(job_id, JobState.SUBMITTED, JobState.PENDING, charge=charge, usd=0.5, attempts=1))
 
     @rule(manifest=st.sampled_from(MANIFESTS), run=st.sampled_from(RUNS))
     def claim(self, manifest: str, run: str) -> None:
@@ -168,12 +245,34 @@ class BothLedgers(RuleBasedStateMachine):
         self._runner.run(self._disk.close())
         self._disk = SqliteLedger(self._folder / "ledger.sqlite", kind="live")
         self._memory = self._memory.reopen()
-        # what a step stores is stored by the run that this process began
+        # what a step stores is stored by the run that this process began, and what it costs is counted for it
         self._both(lambda ledger: ledger.end("r1", 2.0, {"stored": 1}))
+        self._under_way = False
 
     @invariant()
-    def same_rows(self) -> None:
+    def they_agree_and_forget_nothing(self) -> None:
         self._both(_everything)
+        self._known, present, tallies, run = self._runner.run(_facts(self._disk))
+        self._check_risks()
+        self._check_tally(tallies[""], present)
+        for run_id in RUNS:
+            ids = [id_ for id_, record in self._known.items() if record.run_id == run_id and record.selected]
+            self._check_tally(tallies[run_id], ids)
+        assert run is not None
+        assert run.spent_usd == self._bill.run
+
+    def _check_risks(self) -> None:
+        """Only a pardon allows more, whatever the fingerprints were in between.
+
+        So an engine that sends while ``risked < MAX_RISKED`` sends twice at most, and once more a pardon.
+        """
+        for record in self._known.values():
+            assert MAX_RISKED - record.risked == self._bill.left(record.job)
+
+    def _check_tally(self, tally: Tally, ids: list[str]) -> None:
+        """Money spent is money spent: of the same jobs, the tally never decreases."""
+        for what in ("charged", "unknown", "lost", "cost_usd", "unknown_usd"):
+            assert getattr(tally, what) == self._bill.total(what, ids), what
 
 
 async def _answer(ask: Callable[[Ledger], Awaitable[Any]], ledger: Ledger) -> Any:
@@ -188,6 +287,12 @@ class _Refused(StepRefused):
         return isinstance(other, _Refused) and other.message == self.message
 
     __hash__ = StepRefused.__hash__
+
+
+async def _facts(ledger: Ledger) -> tuple[dict[str, Record], list[str], dict[str, Tally], RunRow | None]:
+    present = [record.job.id async for record in ledger.rows()]
+    tallies = {run: await ledger.tally(run) for run in ("", *RUNS)}
+    return await ledger.recall(IDS), present, tallies, await ledger.last_run()
 
 
 async def _everything(ledger: Ledger) -> list[object]:

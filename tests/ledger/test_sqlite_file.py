@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import orjson
 import pytest
 
 from fluxbatch.adapters.ledger import SqliteLedger
@@ -212,6 +215,184 @@ async def test_a_reader_makes_no_file(path: Path) -> None:
     with pytest.raises(StorageError):
         await SqliteLedger(path, readonly=True).open()
     assert not path.exists()
+
+
+# ----------------------------------------------------------------------------------------------- earlier versions
+# as version 1 made it
+VERSION_1: Final = """
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, summary BLOB
+);
+CREATE TABLE manifests (
+    name TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, run_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    manifest TEXT NOT NULL, position INTEGER NOT NULL, run_id TEXT NOT NULL, selected INTEGER NOT NULL,
+    state TEXT NOT NULL, model TEXT NOT NULL, fingerprint TEXT NOT NULL, job BLOB NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    charged INTEGER NOT NULL DEFAULT 0, unknown INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
+    pardoned INTEGER NOT NULL DEFAULT 0,
+    cost_usd REAL NOT NULL DEFAULT 0, unknown_usd REAL NOT NULL DEFAULT 0,
+    lease_url TEXT, lease_deadline REAL, lease_granted_at REAL,
+    request_id TEXT NOT NULL DEFAULT '',
+    stored BLOB, stored_by TEXT NOT NULL DEFAULT '',
+    failure BLOB, reason TEXT
+);
+CREATE INDEX jobs_in_order ON jobs (run_id, state, model, position);
+CREATE INDEX jobs_of_manifest ON jobs (manifest, run_id, position);
+CREATE INDEX jobs_under_way ON jobs (state, id) WHERE state IN ('submitted', 'generated');
+PRAGMA user_version = 1;
+"""
+ACCOUNT: Final = {"stored": 1, "cost_usd": 0.25, "unknown_usd": 0.5}
+
+
+def write_version_1(path: Path, *, summary: bytes) -> PlannedJob:
+    """A job that was paid for, of a run that ended before one that was killed."""
+    job = make_job()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(VERSION_1)
+        db.execute("INSERT INTO about VALUES ('kind', 'live')")
+        db.execute("INSERT INTO runs VALUES ('killed', 3.0, NULL, NULL)")
+        db.execute("INSERT INTO runs VALUES ('ended', 1.0, 2.0, ?)", (summary,))
+        db.execute("INSERT INTO manifests VALUES ('jobs.yaml', 1, 'ended')")
+        db.execute(
+            "INSERT INTO jobs (id, manifest, position, run_id, selected, state, model, fingerprint, job, charged,"
+            " cost_usd) VALUES (?, 'jobs.yaml', 0, 'ended', 1, 'pending', ?, ?, ?, 1, 0.25)",
+            (job.id, job.model, job.fingerprint, orjson.dumps(job)),
+        )
+    return job
+
+
+def layout(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(path)) as db:
+        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
+        found = {name: db.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
+        return found | {"user_version": db.execute("PRAGMA user_version").fetchall()}
+
+
+async def test_a_ledger_of_version_1_is_brought_up(path: Path, tmp_path: Path) -> None:
+    job = write_version_1(path, summary=orjson.dumps(ACCOUNT))
+    ledger = await SqliteLedger(path, kind="live").open()
+    assert await ledger.last_run() == RunRow("ended", 1.0, 2.0, ACCOUNT, spent_usd=0.75)
+    assert (await ledger.recall([job.id]))[job.id].cost_usd == 0.25
+    # what version 1 could not do
+    await ledger.begin(RunRow("next", 4.0, carried_usd=0.75))
+    await ledger.enlist("next", [Enlisted(replace(job, fingerprint="another"), Disposition.MAKE)])
+    await grant(ledger, job)
+    assert (await ledger.tally("next")).charged == 2
+    assert await ledger.last_run() == RunRow("next", 4.0, carried_usd=0.75, spent_usd=0.03)
+    await ledger.close()
+    new = tmp_path / "new.sqlite"
+    await (await SqliteLedger(new, kind="live").open()).close()
+    assert layout(path) == layout(new)
+    assert path.stat().st_mode & 0o777 == 0o644, "a mode that its owner chose stays"
+
+
+@pytest.mark.parametrize("summary", [b"", b"{torn", b"[1]", b'{"cost_usd": null}'])
+async def test_a_summary_that_can_not_be_read_stops_no_one(path: Path, summary: bytes) -> None:
+    write_version_1(path, summary=summary)
+    reader = await SqliteLedger(path, readonly=True).open()
+    assert (await reader.tally()).total == 1
+    await reader.close()
+    await (await SqliteLedger(path, kind="live").open()).close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT id, spent_usd FROM runs").fetchall() == [("killed", 0.0), ("ended", 0.0)]
+
+
+async def test_bringing_up_is_all_or_nothing(path: Path) -> None:
+    write_version_1(path, summary=orjson.dumps(ACCOUNT))
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE former (id TEXT)")  # in the way of the last statement
+    before = layout(path)
+    ledger = SqliteLedger(path, kind="live")
+    with pytest.raises(StorageError, match="former"):
+        await ledger.open()
+    await ledger.close()
+    assert layout(path) == before
+
+
+async def test_a_reader_looks_at_a_ledger_of_version_1(path: Path) -> None:
+    job = write_version_1(path, summary=orjson.dumps(ACCOUNT))
+    before = path.read_bytes()
+    reader = await SqliteLedger(path, readonly=True).open()
+    assert await reader.kind() == "live"
+    assert await reader.last_run() == RunRow("ended", 1.0, 2.0, ACCOUNT, spent_usd=0.75)
+    assert (await reader.tally()).cost_usd == (await reader.tally("ended")).cost_usd == 0.25
+    assert [record.job async for record in reader.rows()] == [job]
+    await reader.close()
+    assert path.read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------- a file that others lay hands on
+async def take_all(ledger: SqliteLedger, *jobs: PlannedJob) -> list[StorageError]:
+    """Take steps at the same time; the errors."""
+    errors: list[StorageError] = []
+
+    async def take(job: PlannedJob) -> None:
+        try:
+            await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+        except StorageError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(take, job)
+    return errors
+
+
+@pytest.mark.parametrize("how", ["file", "folder", "everything", "swapped"])
+async def test_a_ledger_that_was_taken_away_takes_no_step(ledger: SqliteLedger, path: Path, how: str) -> None:
+    jobs = [make_job(n) for n in range(5)]
+    await plan(ledger, *jobs)
+    assert await take_all(ledger, jobs[0]) == []
+    if how == "file":
+        path.unlink()
+    elif how == "folder":
+        path.parent.rename(path.parent.with_name("elsewhere"))
+    elif how == "everything":
+        shutil.rmtree(path.parent.parent)
+        path.parent.parent.touch()  # not even a folder
+    else:
+        shutil.copyfile(path, path.with_name("copy"))
+        path.with_name("copy").replace(path)
+    errors = await take_all(ledger, *jobs[1:])
+    assert len(errors) == 4
+    assert all(str(path) in error.message and error.remedy for error in errors)
+    # what is asked without writing is still answered, so that the run can say how far it came
+    found = await ledger.recall([job.id for job in jobs])
+    assert [record.state for record in found.values()] == [JobState.SUBMITTED, *[JobState.PENDING] * 4]
+
+
+async def test_a_ledger_that_came_back_goes_on(ledger: SqliteLedger, path: Path) -> None:
+    jobs = [make_job(n) for n in range(3)]
+    await plan(ledger, *jobs)
+    away = path.parent.with_name("elsewhere")
+    path.parent.rename(away)
+    assert len(await take_all(ledger, *jobs[:2])) == 2
+    away.rename(path.parent)
+    assert await take_all(ledger, *jobs) == []
+    await ledger.close()
+    again = await SqliteLedger(path, kind="live").open()
+    assert len(await again.in_state("submitted")) == 3
+    await again.close()
+
+
+async def test_a_ledger_that_was_swapped_is_not_harmed_by_the_end(ledger: SqliteLedger, path: Path) -> None:
+    await plan(ledger, make_job())
+    for file in files(path):
+        file.unlink()
+    other = await SqliteLedger(path, kind="live").open()
+    await plan(other, make_job(1))
+    await ledger.close()
+    assert list(await other.recall([make_job(1).id])) == [make_job(1).id]
+    assert await take_all(other, make_job(1)) == []
+    await other.close()
+    again = await SqliteLedger(path, kind="live").open()
+    assert len(await again.in_state("submitted")) == 1
+    await again.close()
 
 
 # ------------------------------------------------------------------------------------------------------- refusals

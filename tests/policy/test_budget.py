@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fluxbatch.model.state import Charge
-from fluxbatch.policy.budget import Budget, Room
+from fluxbatch.policy.budget import Budget, Room, carried_over
+from fluxbatch.ports import RunRow
 
 PRICES = st.sampled_from([0.0, 0.01, 0.03, 0.035, 0.06, 0.07])
 
@@ -22,7 +23,8 @@ class Spending(RuleBasedStateMachine):
     @initialize(cap=st.floats(0, 3), spent=st.just(0.0) | st.floats(0, 1))
     def begin(self, cap: float, spent: float) -> None:
         self._cap, self._billed = cap, spent
-        self._budget = Budget(cap, spent=spent)
+        self._budget = Budget(cap)
+        self._budget.carry(spent)
         self._over = spent > cap
 
     @rule(price=PRICES)
@@ -47,7 +49,7 @@ class Spending(RuleBasedStateMachine):
         # even if all that is in flight is billed
         if not self._over:
             assert self._billed + sum(self._flying) <= self._cap + 1e-6
-        assert self._budget.spent == pytest.approx(self._billed)
+        assert self._budget.carried + self._budget.spent == pytest.approx(self._billed)
         assert self._budget.reserved == pytest.approx(sum(self._flying), abs=1e-9)
 
 
@@ -56,7 +58,8 @@ TestSpending.settings = settings(max_examples=60, stateful_step_count=40, deadli
 
 
 def test_without_a_cap_there_is_room() -> None:
-    budget = Budget(None, spent=1e9)
+    budget = Budget(None)
+    budget.carry(1e9)
     assert budget.room(1e9) is Room.YES
 
 
@@ -80,3 +83,34 @@ def test_sums_of_prices_fill_the_cap_to_the_cent() -> None:
         budget.reserve(0.03)
         budget.settle(0.03, Charge.CHARGED)
     assert budget.room(0.03) is Room.NO
+
+
+def ended(**summary: object) -> RunRow:
+    return RunRow("run", 0.0, 9.0, summary, carried_usd=1.0, spent_usd=0.5)
+
+
+@pytest.mark.parametrize("exit_code", [3, 70, 130, 143, 129])
+def test_a_run_that_stopped_early_is_carried_over(exit_code: int) -> None:
+    assert carried_over(ended(exit_code=exit_code)) == 1.5
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_run_that_went_through_is_not(exit_code: int) -> None:
+    assert carried_over(ended(exit_code=exit_code)) == 0
+
+
+def test_what_was_spent_before_a_kill_is_carried_over() -> None:
+    assert carried_over(RunRow("run", 0.0, carried_usd=1.0, spent_usd=0.5)) == 1.5
+
+
+def test_a_run_that_was_called_off_passes_it_on() -> None:
+    assert carried_over(ended()) == 1.5
+
+
+@pytest.mark.parametrize("exit_code", [0, 1])
+def test_a_run_that_was_narrowed_did_not_go_through(exit_code: int) -> None:
+    assert carried_over(ended(exit_code=exit_code, narrowed=True)) == 1.5
+
+
+def test_the_first_run_carries_nothing() -> None:
+    assert carried_over(None) == 0

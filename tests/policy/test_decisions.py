@@ -1,4 +1,4 @@
-"""Backoff, admission, outages, redelivery and retries: properties that hold for all states and times."""
+"""Backoff, admission, redelivery and retries: properties that hold for all states and times."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from fluxbatch.model.answer import Action, Scope, Verdict
 from fluxbatch.model.job import Record
 from fluxbatch.model.state import Charge, JobState, Reason
 from fluxbatch.policy.admission import Load, may_order
-from fluxbatch.policy.backoff import LONGEST_PAUSE_S, delivery_delay_s, pause_s, retry_delay_s
-from fluxbatch.policy.outage import Outage
+from fluxbatch.policy.backoff import LONGEST_PAUSE_S, delivery_delay_s, outage_pause_s, retry_delay_s
 from fluxbatch.policy.redelivery import LATE_TRIES, Outlook, outlook
 from fluxbatch.policy.retry import MAX_RISKED, after_interruption, after_loss, after_refusal, uses_attempt
 from fluxbatch.testing import make_job
@@ -54,22 +53,22 @@ def test_the_longest_delay_grows_to_a_cap(congested: bool) -> None:
     longest = [retry_delay_s(failures, Extreme(1.0), congested=congested) for failures in range(1, 30)]
     assert longest == sorted(longest)
     assert longest[-1] == 60
-    assert longest[:3] == ([5, 15, 45] if congested else [2, 4, 8])
+    assert longest[:3] == ([1, 3, 9] if congested else [2, 4, 8])
     assert {retry_delay_s(failures, Extreme(0.0), congested=congested) for failures in range(1, 30)} == {0.0}
 
 
 @given(st.integers(1, 10_000), ASKED)
-def test_a_shared_pause_obeys_within_bounds(episodes: int, asked: float | None) -> None:
-    pause = pause_s(episodes, asked)
-    assert 0 <= pause <= LONGEST_PAUSE_S
+def test_an_outage_is_left_alone_within_bounds(episodes: int, asked: float | None) -> None:
+    pause = outage_pause_s(episodes, asked)
     if asked is not None:
         assert pause == min(asked, LONGEST_PAUSE_S)
     else:
-        assert pause_s(episodes + 1) >= pause
+        assert 0 < pause <= outage_pause_s(episodes + 1)
 
 
-def test_shared_pauses_are_what_the_provider_advises() -> None:
-    assert [pause_s(episodes) for episodes in (1, 2, 3, 4, 100)] == [5, 15, 45, 60, 60]
+def test_an_outage_is_left_alone_for_minutes() -> None:
+    assert [outage_pause_s(episodes) for episodes in (1, 2, 3, 4, 5, 100)] == [5, 15, 45, 135, 240, 240]
+    assert outage_pause_s(9, 3.0) == 3.0
 
 
 @given(FAILURES, RNG, ASKED)
@@ -83,7 +82,7 @@ def test_a_delivery_is_tried_again_soon(failures: int, rng: Random, asked: float
 @pytest.mark.parametrize("nonsense", [-5.0, -math.inf, math.nan, math.inf])
 def test_nonsense_is_not_waited_for(nonsense: float) -> None:
     rng = Random(1)
-    assert 0 <= pause_s(1, nonsense) <= LONGEST_PAUSE_S
+    assert 0 <= outage_pause_s(1, nonsense) <= LONGEST_PAUSE_S
     assert 0 <= retry_delay_s(1, rng, asked=nonsense) <= LONGEST_PAUSE_S * 1.25 + 1
     assert 0 <= delivery_delay_s(1, rng, asked=nonsense) <= 15
 
@@ -121,55 +120,6 @@ def test_what_is_ordered_can_be_fetched_in_time(load: Load) -> None:
 def test_overload_is_refused() -> None:
     assert not may_order(Load(in_flight=20, owed=100, slots=4, delivery_s=20.0, life_s=600.0))
     assert may_order(Load(in_flight=20, owed=10, slots=4, delivery_s=20.0, life_s=600.0))
-
-
-# --------------------------------------------------------------------------------------------------------- outages
-def outage() -> Outage:
-    return Outage(patience_s=900.0, first_answer_s=60.0)
-
-
-def test_patience_is_short_before_the_first_answer() -> None:
-    found = outage()
-    assert not found.is_over(1e9)
-    assert found.failed(100.0)
-    assert not found.is_over(159.9)
-    assert found.is_over(160.0)
-
-
-def test_patience_is_long_after_it() -> None:
-    found = outage()
-    found.answered()
-    found.failed(100.0)
-    assert not found.is_over(999.9)
-    assert found.is_over(1000.0)
-
-
-def test_an_answer_ends_an_outage() -> None:
-    found = outage()
-    found.failed(0.0)
-    found.answered()
-    assert not found.is_over(1e9)
-    found.failed(1000.0)
-    assert not found.is_over(1899.0)
-    assert found.episodes == 1
-
-
-def test_failures_of_one_pause_are_one_episode() -> None:
-    found = outage()
-    assert found.failed(0.0)
-    found.paused(5.0)
-    assert not found.failed(1.0)
-    assert not found.failed(4.9)
-    assert found.failed(5.0)
-    assert found.episodes == 2
-
-
-def test_silence_counts_and_does_not_pause() -> None:
-    found = outage()
-    found.silent(0.0)
-    found.silent(30.0)
-    assert found.episodes == 0
-    assert found.is_over(60.0)
 
 
 # ------------------------------------------------------------------------------------------------------ redelivery
@@ -225,10 +175,11 @@ def test_rate_limits_and_restarts_use_up_nothing(verdict: Verdict, attempts: int
 )
 def test_a_lost_image_is_made_once_more(charged: int, unknown: int, pardoned: int, again: bool) -> None:
     record = Record(make_job(), JobState.GENERATED, charged=charged, unknown=unknown, pardoned=pardoned)
-    failure = after_loss(record, "gone")
+    failure = after_loss(record, "gone", remake=True)
     assert (failure is None) is again
-    if failure is not None:
-        assert failure.reason is Reason.EXPIRED
+    left = after_loss(record, "gone", remake=False)
+    assert left is not None, "nobody was asked about its price"
+    assert left.reason is (Reason.DOWNLOAD_FAILED if again else Reason.EXPIRED)
 
 
 @pytest.mark.parametrize(

@@ -78,3 +78,13 @@ def test_events_are_a_line_each(tmp_path: Path) -> None:
         ("run.paused", "run-1", "slow\ndown"),
     ]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_line_that_was_torn_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "whole"}\n{"event": "to')
+    log = EventLog(path, "run")
+    log.note(RunPaused(at=1.0, scope="model", seconds=2.0, message="slow"))
+    log.close()
+    assert [line.startswith("{") for line in path.read_text().splitlines()] == [True, True, True]
+    assert json.loads(path.read_text().splitlines()[-1])["event"] == "run.paused"

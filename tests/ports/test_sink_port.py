@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from fluxbatch.testing.conformance import case_name, sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from blockbuster import BlockBuster
 
@@ -59,12 +59,17 @@ class FolderRig:
 
     def alter(self, file: str, data: bytes) -> None:
         path = self._root / file
-        before = path.stat().st_mtime_ns
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.stat().st_mtime_ns if path.exists() else 0
         path.write_bytes(data)
         os.utime(path, ns=(before + 5_000_000, before + 5_000_000))
 
     def remove(self, file: str) -> None:
-        (self._root / file).unlink()
+        path = self._root / file
+        path.unlink()
+        for folder in path.parents[: len(Path(file).parts) - 1]:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
     def leftovers(self) -> int:
         return len(list(self._scratch.iterdir()))
@@ -74,9 +79,10 @@ class FolderRig:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        (self._root / "folder").write_text("in the way of a folder")
+        away = self._root.with_name("away")
+        self._root.rename(away)  # any path that can't be written will do: a full disk takes a mount of its own
         yield
-        (self._root / "folder").unlink()
+        away.rename(self._root)
 
 
 @pytest.mark.parametrize("case", sink.CASES, ids=case_name)

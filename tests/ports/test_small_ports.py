@@ -12,8 +12,8 @@ import pytest
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import FileSource, SqliteMemo
 from fluxbatch.model.job import Photo
-from fluxbatch.policy.limits import FixedLimiter
-from fluxbatch.testing import MemoryMemo, MemorySource, VirtualClock
+from fluxbatch.policy.limits import AdaptiveLimiter
+from fluxbatch.testing import FixedLimiter, MemoryMemo, MemorySource, VirtualClock
 from fluxbatch.testing.conformance import case_name, clock, limiter, memo, source
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ async def test_memo(case: memo.Case, tmp_path: Path, blockbuster: BlockBuster, *
 
 
 @pytest.mark.parametrize("case", limiter.CASES, ids=case_name)
-async def test_fixed_limiter(case: limiter.Case) -> None:
-    await case(FixedLimiter)
+@pytest.mark.parametrize("make", [FixedLimiter, AdaptiveLimiter])
+async def test_limiter(case: limiter.Case, make: limiter.Factory) -> None:
+    await case(make)
 
 
 @pytest.mark.parametrize("case", clock.CASES, ids=case_name)

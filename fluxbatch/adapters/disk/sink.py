@@ -7,17 +7,20 @@ there is either no output, the earlier one, or the whole new one, also after a p
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import shutil
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import aiofiles.os
 import anyio
 import anyio.to_thread
 
-from fluxbatch.errors import DeliveryError, StorageError
+from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Stored
 from fluxbatch.model.state import Reason
@@ -33,6 +36,10 @@ _THREADS: Final = 8
 """commits at a time: they wait for the disk, not for the processor"""
 _READ: Final = 1 << 20
 _EXTENSIONS: Final = ("jpg", "png", "webp")
+_MOST_DURABLE: Final = 4096
+"""folders that are remembered; a job may have one of its own"""
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
+"""what the system says of a path on which something of another kind stands"""
 
 
 class FolderSink:
@@ -43,8 +50,9 @@ class FolderSink:
         scratch: where temporary files live, on the same filesystem; made if needed, emptied by ``sweep``.
 
     Attributes:
+        root: as given.
         threads: bounds the commits under way.
-        durable: folders below the root that are known to survive a power cut.
+        durable: folders below the root that are known to survive a power cut, not all of them.
     """
 
     def __init__(self, root: Path, scratch: Path) -> None:
@@ -63,12 +71,7 @@ class FolderSink:
 
     async def land(self) -> FileLanding:
         """Begin a landing."""
-        path = self._scratch / f"{secrets.token_hex(8)}.part"
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise _storage_error(path, error) from error
-        return FileLanding(self, path, fd)
+        return FileLanding(self, *self.open_part())
 
     async def adopt(self, path: Path) -> FileLanding:
         """Begin a landing with the bytes of a local file, which is consumed."""
@@ -91,10 +94,23 @@ class FolderSink:
         """What became of outputs since they were stored."""
         return await anyio.to_thread.run_sync(lambda: [self._presence(one) for one in stored])
 
-    async def taken(self, filenames: Sequence[str]) -> list[str]:
-        """The outputs that are there under these names."""
-        names = [f"{filename}.{extension}" for filename in filenames for extension in _EXTENSIONS]
-        return await anyio.to_thread.run_sync(lambda: [name for name in names if os.path.lexists(self.root / name)])
+    async def taken(self, filenames: Sequence[str]) -> dict[str, str]:
+        """What stands in the way of new outputs under these names."""
+
+        def look() -> dict[str, str]:
+            found = {filename: self._in_the_way(filename) for filename in filenames}
+            return {filename: obstacle for filename, obstacle in found.items() if obstacle}
+
+        return await anyio.to_thread.run_sync(look)
+
+    async def landed(self, filename: str, since: float) -> Stored | None:
+        """The whole image that was put under this name since then."""
+
+        def look() -> Stored | None:
+            found = [self._whole(f"{filename}.{extension}", since) for extension in _EXTENSIONS]
+            return max((one for one in found if one is not None), key=lambda one: one.mtime_ns, default=None)
+
+        return await anyio.to_thread.run_sync(look)
 
     async def room(self) -> int:
         """Free bytes for new images."""
@@ -103,6 +119,40 @@ class FolderSink:
         except OSError as error:
             raise _storage_error(self.root, error) from error
         return facts.f_bavail * facts.f_frsize
+
+    def open_part(self) -> tuple[Path, int]:
+        """A new temporary file and its descriptor.
+
+        Raises:
+            StorageError: it can't be made.
+        """
+        path = self._scratch / f"{secrets.token_hex(8)}.part"
+        try:
+            return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise _storage_error(path, error) from error
+
+    def _in_the_way(self, filename: str) -> str:
+        above = PurePosixPath(filename).parents
+        for folder in reversed(above):
+            path = self.root / folder
+            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
+                return str(folder)
+        names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
+        return next((name for name in names if os.path.lexists(self.root / name)), "")
+
+    def _whole(self, name: str, since: float) -> Stored | None:
+        path = self.root / name
+        try:
+            with path.open("rb") as file:
+                facts, state = inspect_image(file), os.fstat(file.fileno())
+                file.seek(0)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, NotAnImage):
+            return None
+        if state.st_mtime < since:
+            return None
+        return Stored(name, digest, state.st_size, facts.width, facts.height, state.st_mtime_ns)
 
     def _presence(self, stored: Stored) -> Presence:
         path = self.root / stored.file
@@ -131,13 +181,13 @@ class FileLanding:
     def __init__(self, sink: FolderSink, path: Path, fd: int, *, size: int = 0) -> None:
         self.etag = ""
         self.md5 = ""
-        self._root = sink.root
-        self._threads = sink.threads
-        self._durable = sink.durable
+        self._sink = sink
         self._path = path
         self._fd = fd
         self._size = size
         self._placed = False
+        self._gone = False
+        self._unsynced = ""
 
     @property
     def size(self) -> int:
@@ -157,7 +207,9 @@ class FileLanding:
 
     def restart(self) -> None:
         """Throw away what came so far."""
-        self.etag = self.md5 = ""
+        self.etag = self.md5 = self._unsynced = ""
+        if self._placed or self._gone:
+            self._begin_anew()
         if not self._size:
             return
         try:
@@ -168,8 +220,12 @@ class FileLanding:
         self._size = 0
 
     async def commit(self, filename: str) -> Stored:
-        """Verify, make durable, put in place."""
-        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._threads)
+        """Verify, make durable, put in place.
+
+        Raises:
+            TargetBlocked: a folder is there, or a file where one of its folders belongs.
+        """
+        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._sink.threads)
 
     async def discard(self) -> None:
         """Give up and leave nothing behind."""
@@ -179,22 +235,32 @@ class FileLanding:
             if not self._placed:
                 self._path.unlink(missing_ok=True)
 
+    def _begin_anew(self) -> None:
+        """Go on in a new file: the one that is in place already must not be seen half-written."""
+        path, fd = self._sink.open_part()
+        os.close(self._fd)
+        self._path, self._fd, self._size, self._placed, self._gone = path, fd, 0, False, False
+
     def _commit(self, filename: str) -> Stored:
+        target = self._sink.root / filename
         try:
             with os.fdopen(os.dup(self._fd), "rb") as file:
                 file.seek(0)
                 facts = inspect_image(file)
             size, sha256 = self._digest()
-            target = self._root / f"{filename}.{facts.extension}"
-            self._put(target)
-            mtime_ns = target.stat().st_mtime_ns
+            target = self._sink.root / f"{filename}.{facts.extension}"
+            self._put(target, sha256)
+            mtime_ns = os.fstat(self._fd).st_mtime_ns
         except NotAnImage as error:
-            raise DeliveryError(
-                f"what was delivered is no complete image: {error}", reason=Reason.DOWNLOAD_FAILED, corrupt=True
-            ) from error
+            raise _corrupt(f"what was delivered is no complete image: {error}") from error
         except OSError as error:
-            raise _storage_error(self._root / filename, error) from error
-        file_name = target.relative_to(self._root).as_posix()
+            if os.fstat(self._fd).st_nlink == 0:
+                self._gone, self._size = True, 0  # removed with its folder: these bytes can't land any more
+            raise self._blocked(target, error) or _storage_error(target, error) from error
+        with contextlib.suppress(OSError):  # its bytes are safe: nothing is lost with the descriptor
+            os.close(self._fd)
+        self._fd = -1
+        file_name = target.relative_to(self._sink.root).as_posix()
         return Stored(file_name, sha256, size, facts.width, facts.height, mtime_ns)
 
     def _digest(self) -> tuple[int, str]:
@@ -206,26 +272,63 @@ class FileLanding:
                 md5.update(piece)
             size += len(piece)
         if self.md5 and base64.b64encode(md5.digest()).decode() != self.md5:
-            message = "the bytes don't match the host's checksum"
-            raise DeliveryError(message, reason=Reason.DOWNLOAD_FAILED, corrupt=True)
+            raise _corrupt("the bytes don't match the host's checksum")
         return size, sha256.hexdigest()
 
-    def _put(self, target: Path) -> None:
-        below = [folder for folder in target.parents if folder.is_relative_to(self._root) and folder != self._root]
+    def _put(self, target: Path, sha256: str) -> None:
+        root, durable = self._sink.root, self._sink.durable
+        below = [folder for folder in target.parents if folder.is_relative_to(root) and folder != root]
         for folder in reversed(below):
-            folder.mkdir(exist_ok=True)
-        os.fsync(self._fd)
+            if not folder.is_dir():
+                durable.discard(folder)  # it may be known from before someone removed it
+                folder.mkdir(exist_ok=True)
+        self._sync(sha256)
         if not self._placed:
             self._path.replace(target)
             self._placed = True
         _sync_folder(target.parent)
         for folder in below:
             # a folder is there after a power cut only once the one above it was synced, whoever made it
-            if folder not in self._durable:
+            if folder not in durable:
                 _sync_folder(folder.parent)
-                self._durable.add(folder)
-        os.close(self._fd)
-        self._fd = -1
+                self._remember(folder)
+
+    def _sync(self, sha256: str) -> None:
+        """Bring the bytes to the disk.
+
+        A failed fsync may leave pages marked as written that never were, so that the next fsync succeeds over bytes
+        that are lost: they are written once more before that.
+        """
+        if self._unsynced:
+            if self._unsynced != sha256:
+                raise _corrupt("the disk has lost what was written to it")
+            self._write_again()
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self._unsynced = sha256
+            raise
+
+    def _write_again(self) -> None:
+        at = 0
+        while piece := os.pread(self._fd, _READ, at):
+            at += os.pwrite(self._fd, piece, at)
+
+    def _remember(self, folder: Path) -> None:
+        durable = self._sink.durable
+        if len(durable) >= _MOST_DURABLE:
+            durable.clear()  # they are synced once more each, that is all
+        durable.add(folder)
+
+    def _blocked(self, target: Path, error: OSError) -> TargetBlocked | None:
+        """What stands in the way of this output alone, if that is what went wrong."""
+        if error.errno not in _IN_THE_WAY:
+            return None
+        below = [path for path in target.parents if path.is_relative_to(self._sink.root) and path != self._sink.root]
+        for path in reversed(below):
+            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
+                return _target_blocked(path, "file" if path.exists() else "broken link")
+        return _target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
 
 
 def _sync_folder(folder: Path) -> None:
@@ -234,6 +337,17 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _corrupt(message: str) -> DeliveryError:
+    return DeliveryError(message, reason=Reason.DOWNLOAD_FAILED, corrupt=True)
+
+
+def _target_blocked(path: Path, what: str) -> TargetBlocked:
+    return TargetBlocked(
+        f"{path} is a {what}",
+        remedy="move it away, or give the job another file name, then run the same command again",
+    )
 
 
 def _storage_error(path: Path, error: OSError) -> StorageError:

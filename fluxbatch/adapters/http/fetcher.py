@@ -13,11 +13,13 @@ from fluxbatch.adapters.http.connect import ForbiddenAddress, is_loopback, is_pu
 from fluxbatch.adapters.http.reply import seconds_to_wait
 from fluxbatch.errors import DeliveryError
 from fluxbatch.model.state import Reason
+from fluxbatch.policy.peers import Peers
 from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from fluxbatch.adapters.http.connect import Network
     from fluxbatch.model.job import Lease
+    from fluxbatch.policy.peers import Transfer
     from fluxbatch.ports import Clock, Landing
     from fluxbatch.settings import Settings
 
@@ -38,13 +40,17 @@ class HttpFetcher:
     Args:
         network, clock, settings: as their ports say.
         local: the API itself is on this machine, so its results may be too, over plain http.
+        peers: tells which transfer is much slower than the others of its host.
     """
 
-    def __init__(self, *, network: Network, clock: Clock, settings: Settings, local: bool) -> None:
+    def __init__(
+        self, *, network: Network, clock: Clock, settings: Settings, local: bool, peers: Peers | None = None
+    ) -> None:
         self._network = network
         self._clock = clock
         self._settings = settings
         self._local = local
+        self._peers = peers or Peers()
         self._session = network.delivery_session(guard=not local)
 
     async def close(self) -> None:
@@ -55,9 +61,14 @@ class HttpFetcher:
         """Transfer the result into the landing."""
         try:
             with anyio.fail_after(self._settings.download_stall_s) as patience:
+                begun = self._clock.monotonic()
                 response = await self._open(lease.url, landing)
                 async with response:
-                    await self._receive(response, landing, patience)
+                    transfer = self._begin(response, lease, landing, begun)
+                    try:
+                        await self._receive(response.content, transfer, lease, landing, patience)
+                    finally:
+                        self._peers.end(transfer, self._clock.monotonic())
         except TimeoutError:
             raise _failed(f"no byte for {self._settings.download_stall_s:g} s") from None
         except ForbiddenAddress as error:
@@ -98,20 +109,38 @@ class HttpFetcher:
         if is_loopback(host) or (literal and not is_public(host)):
             raise ForbiddenAddress(f"{host} is an address of a private network")
 
-    async def _receive(self, response: aiohttp.ClientResponse, landing: Landing, patience: anyio.CancelScope) -> None:
+    def _begin(self, response: aiohttp.ClientResponse, lease: Lease, landing: Landing, begun: float) -> Transfer:
+        """Make landing and answer fit each other, and have the transfer followed."""
         self._position(response, landing)
         whole = _whole_size(response)
         if whole is not None and whole > self._settings.max_image_bytes:
             raise _failed(f"the result has {whole} bytes, the cap is {self._settings.max_image_bytes}")
-        content = response.content
+        resumable = landing.etag != "" and response.headers.get("Accept-Ranges", "").strip().lower() != "none"
+        return self._peers.begin(
+            lease.url, response.host, begun=begun, size=landing.size, whole=whole, resumable=resumable
+        )
+
+    async def _receive(
+        self,
+        content: aiohttp.StreamReader,
+        transfer: Transfer,
+        lease: Lease,
+        landing: Landing,
+        patience: anyio.CancelScope,
+    ) -> None:
         while not content.at_eof():
             piece = await content.readany()
             if landing.size + len(piece) > self._settings.max_image_bytes:
                 raise _failed(f"the result has more than {self._settings.max_image_bytes} bytes")
             landing.write(piece)
             patience.deadline = anyio.current_time() + self._settings.download_stall_s
-        if whole is not None and landing.size != whole:
-            raise _failed(f"the transfer ended after {landing.size} of {whole} bytes")
+            left_s = lease.deadline - self._clock.now()
+            slow = self._peers.grew(transfer, landing.size, self._clock.monotonic(), left_s=left_s)
+            if slow is not None:
+                # what came is kept: the next try goes on from there, over another connection
+                raise _failed(f"{slow.own:.0f} B/s, others on this host {slow.others:.0f} B/s")
+        if transfer.whole is not None and landing.size != transfer.whole:
+            raise _failed(f"the transfer ended after {landing.size} of {transfer.whole} bytes")
 
     def _position(self, response: aiohttp.ClientResponse, landing: Landing) -> None:
         """Make the landing fit what the host sends: from where it stands, or from the start."""

@@ -242,5 +242,13 @@ def _loss_of(error: Exception, body: RequestBody) -> Loss:
             return Loss.LOST if body.complete else Loss.UPLOAD
 
 
+def _speaks_no_tls(error: aiohttp.ClientConnectorSSLError) -> bool:
+    return getattr(error.os_error, "reason", "") == "WRONG_VERSION_NUMBER"
+
+
 def _words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorSSLError) and _speaks_no_tls(error):
+        return f"{error.host}:{error.port} doesn't speak TLS: is it http://?"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     return str(error) or type(error).__name__

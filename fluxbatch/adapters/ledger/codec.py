@@ -59,7 +59,7 @@ def record_of(row: Sequence[Any]) -> Record:
 
 
 def enlist_values(run_id: str, enlisted: Enlisted) -> dict[str, Any]:
-    """Values for ``schema.STAMP`` and ``schema.REPLAN``."""
+    """Values for the statements of ``schema.ENLIST``."""
     job = enlisted.job
     refused = enlisted.disposition is Disposition.REFUSE
     return {
@@ -80,7 +80,7 @@ def enlist_values(run_id: str, enlisted: Enlisted) -> dict[str, Any]:
 
 
 def step_values(step: Step, run_id: str) -> dict[str, Any]:
-    """Values for ``schema.ADVANCE``."""
+    """Values for ``schema.ADVANCE`` and ``schema.SPEND``."""
     charged, unknown = step.charge is Charge.CHARGED, step.charge is Charge.UNKNOWN
     lease = step.lease
     return {

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = [
     "ADVANCE",
+    "AS_NOW",
     "BEGIN_RUN",
     "CLAIM",
     "COLUMNS",
     "CREATE",
     "END_RUN",
+    "ENLIST",
     "IN_STATE",
+    "LAST_RUN",
+    "MIGRATE",
     "PENDING",
     "PENDING_MODELS",
     "PRAGMAS",
-    "REPLAN",
     "ROWS",
-    "STAMP",
+    "SPEND",
     "VERSION",
     "tally",
 ]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -36,10 +42,21 @@ PRAGMAS: Final = (
     "PRAGMA wal_checkpoint(TRUNCATE)",
 )
 
-CREATE: Final = """
+# what was counted for fingerprints that the job's row no longer has
+_FORMER: Final = """
+CREATE TABLE former (
+    id TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    charged INTEGER NOT NULL, unknown INTEGER NOT NULL, lost INTEGER NOT NULL, pardoned INTEGER NOT NULL,
+    cost_usd REAL NOT NULL, unknown_usd REAL NOT NULL,
+    PRIMARY KEY (id, fingerprint)
+) WITHOUT ROWID
+"""
+
+CREATE: Final = f"""
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
-    id TEXT PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, summary BLOB
+    id TEXT PRIMARY KEY, started_at REAL NOT NULL, ended_at REAL, summary BLOB,
+    carried_usd REAL NOT NULL DEFAULT 0, spent_usd REAL NOT NULL DEFAULT 0
 );
 CREATE TABLE manifests (
     name TEXT PRIMARY KEY, ordinal INTEGER NOT NULL, run_id TEXT NOT NULL
@@ -60,7 +77,38 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_in_order ON jobs (run_id, state, model, position);
 CREATE INDEX jobs_of_manifest ON jobs (manifest, run_id, position);
 CREATE INDEX jobs_under_way ON jobs (state, id) WHERE state IN ('submitted', 'generated');
+{_FORMER};
 """
+
+# in version 1 a run's money was in its summary alone
+_SPENT_1: Final = """
+CASE WHEN json_valid(CAST(summary AS TEXT)) THEN
+    COALESCE(json_extract(CAST(summary AS TEXT), '$.cost_usd'), 0)
+    + COALESCE(json_extract(CAST(summary AS TEXT), '$.unknown_usd'), 0)
+ELSE 0 END
+"""
+
+MIGRATE: Final[Mapping[int, tuple[str, ...]]] = {
+    1: (
+        "ALTER TABLE runs ADD COLUMN carried_usd REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN spent_usd REAL NOT NULL DEFAULT 0",
+        f"UPDATE runs SET spent_usd = {_SPENT_1}",
+        _FORMER,
+    )
+}
+"""what turns a ledger of a version into one of the next"""
+
+AS_NOW: Final[Mapping[int, tuple[str, ...]]] = {
+    1: (
+        f"""
+        CREATE TEMP VIEW runs AS
+        SELECT rowid, id, started_at, ended_at, summary, 0.0 AS carried_usd, {_SPENT_1} AS spent_usd FROM main.runs
+        """,
+        _FORMER.replace("CREATE TABLE", "CREATE TEMP TABLE"),
+    ),
+    VERSION: (),
+}
+"""what makes a ledger of a version look like one of today to a connection that may not write"""
 
 COLUMNS: Final = (
     "job, state, attempts, charged, unknown, lost, pardoned, cost_usd, unknown_usd,"
@@ -68,11 +116,31 @@ COLUMNS: Final = (
     " manifest, position"
 )
 
-STAMP: Final = """
-UPDATE jobs SET manifest = :manifest, position = :position, run_id = :run_id, selected = :selected WHERE id = :id
+_COUNTERS: Final = "charged, unknown, lost, pardoned, cost_usd, unknown_usd"
+
+_IS_REPLANNED: Final = "id = :id AND fingerprint <> :fingerprint AND state NOT IN ('submitted', 'generated')"
+
+# counters belong to (id, fingerprint): they go with a fingerprint that goes, and come back with one that comes back;
+# what was paid for and stored is no longer held against it then: the image gave way to another on purpose
+_PUT_ASIDE: Final = f"""
+INSERT OR REPLACE INTO former (id, fingerprint, {_COUNTERS})
+SELECT id, fingerprint, charged, unknown, lost,
+    CASE WHEN state = 'stored' THEN MAX(pardoned, charged - lost) ELSE pardoned END, cost_usd, unknown_usd
+FROM jobs WHERE {_IS_REPLANNED} AND (charged OR unknown OR lost OR pardoned OR cost_usd OR unknown_usd)
+"""
+_TAKE_UP: Final = f"""
+UPDATE jobs SET fingerprint = :fingerprint, ({_COUNTERS}) = (
+    SELECT COALESCE(SUM(charged), 0), COALESCE(SUM(unknown), 0), COALESCE(SUM(lost), 0), COALESCE(SUM(pardoned), 0),
+        COALESCE(SUM(cost_usd), 0), COALESCE(SUM(unknown_usd), 0)
+    FROM former WHERE id = :id AND fingerprint = :fingerprint
+) WHERE {_IS_REPLANNED}
+"""
+_TAKEN_UP: Final = """
+DELETE FROM former WHERE id = :id AND fingerprint = :fingerprint
+    AND EXISTS (SELECT 1 FROM jobs WHERE id = :id AND fingerprint = :fingerprint)
 """
 
-REPLAN: Final = """
+_REPLAN: Final = """
 INSERT INTO jobs (id, manifest, position, run_id, selected, state, model, fingerprint, job, failure, reason)
 VALUES (:id, :manifest, :position, :run_id, :selected, :state, :model, :fingerprint, :job, :failure, :reason)
 ON CONFLICT (id) DO UPDATE SET
@@ -81,19 +149,19 @@ ON CONFLICT (id) DO UPDATE SET
     reason = CASE WHEN :keep THEN reason ELSE excluded.reason END,
     model = excluded.model, job = excluded.job,
     attempts = CASE WHEN :keep THEN attempts ELSE 0 END,
-    pardoned = CASE WHEN :keep OR fingerprint = excluded.fingerprint
-               THEN CASE WHEN :pardon THEN charged + unknown ELSE pardoned END ELSE 0 END,
-    charged = CASE WHEN :keep OR fingerprint = excluded.fingerprint THEN charged ELSE 0 END,
-    unknown = CASE WHEN :keep OR fingerprint = excluded.fingerprint THEN unknown ELSE 0 END,
-    lost = CASE WHEN :keep OR fingerprint = excluded.fingerprint THEN lost ELSE 0 END,
-    cost_usd = CASE WHEN :keep OR fingerprint = excluded.fingerprint THEN cost_usd ELSE 0 END,
-    unknown_usd = CASE WHEN :keep OR fingerprint = excluded.fingerprint THEN unknown_usd ELSE 0 END,
+    pardoned = CASE WHEN :pardon THEN MAX(pardoned, charged + unknown - 1) ELSE pardoned END,
     lease_url = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_url END,
     lease_deadline = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_deadline END,
-    lease_granted_at = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_granted_at END,
-    fingerprint = excluded.fingerprint
+    lease_granted_at = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_granted_at END
 WHERE state NOT IN ('submitted', 'generated')
 """
+
+_STAMP: Final = """
+UPDATE jobs SET manifest = :manifest, position = :position, run_id = :run_id, selected = :selected WHERE id = :id
+"""
+
+ENLIST: Final = (_PUT_ASIDE, _TAKE_UP, _TAKEN_UP, _REPLAN, _STAMP)
+"""what writes jobs of a plan: each statement for all of them, in this order"""
 
 ADVANCE: Final = """
 UPDATE jobs SET
@@ -107,8 +175,13 @@ UPDATE jobs SET
 WHERE id = :id AND state = :frm
 """
 
-BEGIN_RUN: Final = "INSERT INTO runs (id, started_at) VALUES (?, ?)"
+SPEND: Final = "UPDATE runs SET spent_usd = spent_usd + :cost_usd + :unknown_usd WHERE id = :run_id"
+
+BEGIN_RUN: Final = "INSERT INTO runs (id, started_at, carried_usd) VALUES (?, ?, ?)"
 END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"
+LAST_RUN: Final = """
+SELECT id, started_at, ended_at, summary, carried_usd, spent_usd FROM runs ORDER BY rowid DESC LIMIT 1
+"""
 CLAIM: Final = """
 INSERT INTO manifests (name, ordinal, run_id) VALUES (?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM manifests), ?)
 ON CONFLICT (name) DO UPDATE SET run_id = excluded.run_id
@@ -124,18 +197,25 @@ GROUP BY model ORDER BY MIN(position)
 """
 IN_STATE: Final = f"SELECT {COLUMNS} FROM jobs WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
 
-_PRESENT: Final = "jobs JOIN manifests ON jobs.manifest = manifests.name AND jobs.run_id = manifests.run_id"
+_PRESENT: Final = "JOIN manifests ON jobs.manifest = manifests.name AND jobs.run_id = manifests.run_id"
 
 ROWS: Final = f"""
 SELECT {COLUMNS}, position FROM jobs WHERE manifest = ? AND run_id = ? AND position > ? ORDER BY position LIMIT ?
 """
 
 
-def tally(run_id: str) -> tuple[str, tuple[str, ...]]:
-    """The statement that counts present jobs, or those that a run planned and selected, with its values."""
-    source = "jobs WHERE run_id = ? AND selected" if run_id else _PRESENT
-    statement = f"""
-        SELECT state, reason, COUNT(*), SUM(charged), SUM(unknown), SUM(lost), SUM(cost_usd), SUM(unknown_usd)
-        FROM {source} GROUP BY state, reason
+def tally(*, of_run: bool) -> str:
+    """The statement that counts present jobs, or those that run ``:run_id`` planned and selected.
+
+    A last row without jobs holds what was counted for their earlier fingerprints.
     """
-    return statement, (run_id,) if run_id else ()
+    those = "WHERE jobs.run_id = :run_id AND selected" if of_run else _PRESENT
+    # the second part goes by the former ones, which are few
+    return f"""
+        SELECT state, reason, COUNT(*), SUM(charged), SUM(unknown), SUM(lost), SUM(cost_usd), SUM(unknown_usd)
+        FROM jobs {those} GROUP BY state, reason
+        UNION ALL
+        SELECT NULL, NULL, 0, SUM(former.charged), SUM(former.unknown), SUM(former.lost),
+            SUM(former.cost_usd), SUM(former.unknown_usd)
+        FROM former CROSS JOIN jobs ON jobs.id = former.id {those}
+    """

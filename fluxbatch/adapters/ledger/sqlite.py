@@ -12,8 +12,8 @@ import orjson
 
 from fluxbatch.adapters.ledger import codec, schema
 from fluxbatch.adapters.ledger.thread import CommitThread
-from fluxbatch.errors import StepRefused, UsageError
-from fluxbatch.model.state import NEXT
+from fluxbatch.errors import StepRefused, StorageError, UsageError
+from fluxbatch.model.state import NEXT, Charge
 from fluxbatch.ports import RunRow, Tally
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class SqliteLedger:
         self._path = path
         self._kind = kind
         self._readonly = readonly
-        self._thread = CommitThread(self._connect)
+        self._file = (-1, -1)
+        self._thread = CommitThread(self._connect, self._check_file)
         self._run_id = ""
 
     async def open(self) -> Self:
@@ -60,9 +61,10 @@ class SqliteLedger:
         return await self._thread.call(lambda db: _about(db, "kind"))
 
     async def begin(self, run: RunRow) -> None:
-        """Open a run."""
+        """Open a run, with what it carries over."""
         self._run_id = run.id
-        await self._thread.call(lambda db: _run(db, schema.BEGIN_RUN, (run.id, run.started_at)))
+        values = (run.id, run.started_at, run.carried_usd)
+        await self._thread.call(lambda db: _run(db, schema.BEGIN_RUN, values))
 
     async def end(self, run_id: str, ended_at: float, summary: Mapping[str, object]) -> None:
         """Close a run with its account."""
@@ -73,10 +75,11 @@ class SqliteLedger:
         """The newest run, if there was one."""
 
         def read(db: sqlite3.Connection) -> RunRow | None:
-            row = db.execute(
-                "SELECT id, started_at, ended_at, summary FROM runs ORDER BY rowid DESC LIMIT 1"
-            ).fetchone()
-            return None if row is None else RunRow(row[0], row[1], row[2], row[3] and orjson.loads(row[3]))
+            row = db.execute(schema.LAST_RUN).fetchone()
+            if row is None:
+                return None
+            run_id, started_at, ended_at, summary, carried_usd, spent_usd = row
+            return RunRow(run_id, started_at, ended_at, summary and orjson.loads(summary), carried_usd, spent_usd)
 
         return await self._thread.call(read)
 
@@ -99,8 +102,8 @@ class SqliteLedger:
         values = [codec.enlist_values(run_id, enlisted) for enlisted in jobs]
 
         def write(db: sqlite3.Connection) -> None:
-            db.executemany(schema.REPLAN, values)
-            db.executemany(schema.STAMP, values)
+            for statement in schema.ENLIST:
+                db.executemany(statement, values)
 
         await self._thread.call(write)
 
@@ -117,7 +120,7 @@ class SqliteLedger:
         return await self._records(schema.IN_STATE, (state, after, limit))
 
     async def advance(self, step: Step) -> None:
-        """Compare-and-set one transition and add its charge."""
+        """Compare-and-set one transition, and add its charge to the job and to the run."""
         if step.to not in NEXT[step.frm]:
             raise StepRefused(f"{step.job_id}: {step.to} can't follow {step.frm}")
         values = codec.step_values(step, self._run_id)
@@ -125,6 +128,8 @@ class SqliteLedger:
         def write(db: sqlite3.Connection) -> None:
             if db.execute(schema.ADVANCE, values).rowcount != 1:
                 raise StepRefused(f"{step.job_id} is not {step.frm}")
+            if step.charge is not Charge.NONE:
+                _run(db, schema.SPEND, values)
 
         await self._thread.call(write)
 
@@ -143,8 +148,8 @@ class SqliteLedger:
 
     async def tally(self, run_id: str = "") -> Tally:
         """Counts over the present jobs, or over those that this run planned and selected."""
-        statement, values = schema.tally(run_id)
-        rows = await self._thread.call(lambda db: db.execute(statement, values).fetchall())
+        statement = schema.tally(of_run=bool(run_id))
+        rows = await self._thread.call(lambda db: db.execute(statement, {"run_id": run_id}).fetchall())
         return _tally(rows)
 
     async def rows(self) -> AsyncIterator[Record]:
@@ -169,21 +174,39 @@ class SqliteLedger:
         return [codec.record_of(row) for row in rows]
 
     def _connect(self) -> sqlite3.Connection:
-        if self._readonly:
-            return sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        self._path.touch(mode=0o600)
-        connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=64)
-        for pragma in schema.PRAGMAS:
-            connection.execute(pragma)
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {schema.CREATE} PRAGMA user_version = {schema.VERSION}; COMMIT;"
-            )
+        if not self._readonly:
+            self._path.touch(mode=0o600)
+        uri = f"{self._path.absolute().as_uri()}?mode={'ro' if self._readonly else 'rw'}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=64)
+        try:
+            if self._readonly:
+                _look_as_now(connection)
+            else:
+                _bring_up(connection)
+            self._file = _identity(self._path)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
+    def _check_file(self) -> None:
+        """Complain if the file is not the one that was opened: SQLite would go on writing into it, out of sight."""
+        try:
+            if _identity(self._path) == self._file:
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            what = "was removed"
+        else:
+            what = "was replaced"
+        raise StorageError(
+            f"{self._path} {what} while it was in use",
+            remedy="put back the one that was there, then run the same command again; without it, images that are"
+            " paid for would be bought again",
+        )
+
     def _check_about(self, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != schema.VERSION:
+        version = _version(db)
+        if version not in schema.AS_NOW:
             raise UsageError(
                 f"{self._path} is a ledger of version {version}, this fluxbatch knows {schema.VERSION}",
                 remedy="use the fluxbatch that wrote it, or another output folder",
@@ -198,6 +221,38 @@ class SqliteLedger:
             )
 
 
+def _bring_up(db: sqlite3.Connection) -> None:
+    """Make the tables, or turn those of an earlier version into today's; a newer one is left as it is."""
+    for pragma in schema.PRAGMAS:
+        db.execute(pragma)
+    version = _version(db)
+    if version == 0:
+        db.executescript(f"BEGIN IMMEDIATE; {schema.CREATE} PRAGMA user_version = {schema.VERSION}; COMMIT;")
+    elif version in schema.MIGRATE:
+        # all or nothing: what fails in between ends with the connection
+        db.execute("BEGIN IMMEDIATE")
+        while version in schema.MIGRATE:
+            for statement in schema.MIGRATE[version]:
+                db.execute(statement)
+            version += 1
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("COMMIT")
+
+
+def _look_as_now(db: sqlite3.Connection) -> None:
+    for statement in schema.AS_NOW.get(_version(db), ()):
+        db.execute(statement)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
 def _about(db: sqlite3.Connection, key: str) -> str:
     row = db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
     return "" if row is None else str(row[0])
@@ -207,7 +262,7 @@ def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> l
     return db.execute(statement, values).fetchall()
 
 
-def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
+def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
     with closing(db.execute(statement, values)):
         pass
 
@@ -216,7 +271,8 @@ def _tally(rows: list[tuple[Any, ...]]) -> Tally:
     by_state: dict[str, int] = {}
     failures: dict[str, int] = {}
     for state, reason, count, *_ in rows:
-        by_state[state] = by_state.get(state, 0) + count
+        if count:
+            by_state[state] = by_state.get(state, 0) + count
         if reason is not None:
             failures[reason] = failures.get(reason, 0) + count
     charged, unknown, lost, cost, maybe = (sum(row[column] or 0 for row in rows) for column in range(3, 8))

@@ -27,10 +27,15 @@ class CommitThread:
     """Runs functions of a connection in order, many in one transaction.
 
     A function that raises one of our own errors must have changed nothing; the others of its transaction go through.
+
+    Args:
+        connect: opens the database, when it is first asked for.
+        check: asked before each commit of something written; what it raises undoes the transaction.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None] = lambda: None) -> None:
         self._connect = connect
+        self._check = check
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="fluxbatch-ledger", daemon=True)
         self._closed = False
@@ -67,7 +72,7 @@ class CommitThread:
                 except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
                     _deliver(calls, [_as_ours(error)] * len(calls))
                 else:
-                    _deliver(calls, _outcomes(connection, calls))
+                    _deliver(calls, self._outcomes(connection, calls))
             if not more:
                 break
         if connection is not None:
@@ -86,32 +91,33 @@ class CommitThread:
                 return calls, True
         return calls, False
 
+    def _outcomes(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
+        """Run calls in one transaction; if that fails, each in one of its own: an error is for who made it."""
+        try:
+            return self._transact(connection, calls)
+        except Exception as error:  # noqa: BLE001  # as above: a thread that died would leave them waiting for ever
+            if len(calls) == 1:
+                return [_as_ours(error)]
+            return [outcome for call in calls for outcome in self._outcomes(connection, [call])]
 
-def _outcomes(connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
-    """Run calls in one transaction; if that fails, each in one of its own: an error is for the call that made it."""
-    try:
-        return _transact(connection, calls)
-    except Exception as error:  # noqa: BLE001  # as above: a thread that died would leave them waiting for ever
-        if len(calls) == 1:
-            return [_as_ours(error)]
-        return [outcome for call in calls for outcome in _outcomes(connection, [call])]
-
-
-def _transact(connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
-    outcomes: list[Any] = []
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for function, _ in calls:
-            try:
-                outcomes.append(function(connection))
-            except FluxbatchError as refusal:
-                outcomes.append(refusal)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return outcomes
+    def _transact(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
+        outcomes: list[Any] = []
+        before = connection.total_changes
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for function, _ in calls:
+                try:
+                    outcomes.append(function(connection))
+                except FluxbatchError as refusal:
+                    outcomes.append(refusal)
+            if connection.total_changes != before:
+                self._check()
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return outcomes
 
 
 def _deliver(calls: list[_Call], outcomes: list[Any]) -> None:

@@ -76,6 +76,31 @@ async def runs_are_remembered(make: Factory) -> None:
         equal(await rig.ledger.last_run(), RunRow("two", 1.0), "the newest run")
 
 
+async def a_run_knows_what_it_spent(make: Factory) -> None:
+    """Surely and maybe, step by step, on top of what it carries over; a run that was killed knows it as well."""
+    async with make() as rig:
+        job, ledger = make_job(), rig.ledger
+        await ledger.begin(RunRow("one", 1.0))
+        await _plan(ledger, [job])
+        await _attempt(ledger, job, Charge.CHARGED, usd=0.5)
+        await ledger.begin(RunRow("two", 2.0, carried_usd=0.5))
+        await _attempt(ledger, job, Charge.CHARGED, usd=0.25)
+        await _attempt(ledger, job, Charge.UNKNOWN, usd=1.0)
+        await _attempt(ledger, job, Charge.NONE, usd=8.0)
+        with raises(StepRefused, "a step that is not allowed"):
+            await ledger.advance(Step(job.id, _GENERATED, _PENDING, charge=Charge.CHARGED, usd=16.0))
+        killed = RunRow("two", 2.0, carried_usd=0.5, spent_usd=1.25)
+        equal(await ledger.last_run(), killed, "a run under way")
+        await rig.reopen()
+        equal(await rig.ledger.last_run(), killed, "a run that was killed")
+        await rig.ledger.end("two", 3.0, {})
+        equal(await rig.ledger.last_run(), replace(killed, ended_at=3.0, summary={}), "a run that ended")
+        await _attempt(rig.ledger, job, Charge.CHARGED, usd=32.0)
+        equal((await rig.ledger.tally(_RUN)).cost_usd, 32.75, "USD of the job")
+        spent = await rig.ledger.last_run()
+        equal(spent and spent.spent_usd, 1.25, "USD of the last run, after a step of no run")
+
+
 async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
     """Down to every photo and field, also after closing."""
     photo = Photo("a.jpg", "/p/a.jpg", "image/jpeg", 9, 1_700_000_000_123_456_789, 77, 64, 65, "d1")
@@ -271,18 +296,92 @@ async def a_changed_job_starts_anew(make: Factory) -> None:
         equal(record.job.fingerprint, "another", "the fingerprint")
 
 
-async def the_same_job_keeps_its_counters(make: Factory) -> None:
-    """A pardon lifts the cap for what was risked so far, and no more."""
+async def a_job_changed_back_takes_up_its_counters(make: Factory) -> None:
+    """What was risked and paid for one fingerprint counts for life, however often others come in between."""
+    for disposition in (Disposition.MAKE, Disposition.KEEP, Disposition.RESTORE, Disposition.REFUSE):
+        async with make() as rig:
+            job, ledger = make_job(), rig.ledger
+            other = replace(job, fingerprint="another")
+            await _plan(ledger, [job])
+            await _attempt(ledger, job, Charge.CHARGED, usd=0.25, lost=True)
+            await _attempt(ledger, job, Charge.UNKNOWN, usd=0.5)
+            await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE, pardon=True)])
+            before = await _row(ledger, job)
+            await ledger.enlist(_RUN, [Enlisted(other, disposition)])
+            equal(_counters(await _row(ledger, job)), (0, 0, 0, 0, 0.0, 0.0), f"counters changed by {disposition}")
+            await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+            await _attempt(ledger, job, Charge.CHARGED, usd=2.0)
+            await rig.reopen()
+            ledger = rig.ledger
+            await ledger.enlist(_RUN, [Enlisted(job, disposition)])
+            record = await _row(ledger, job)
+            equal(_counters(record), _counters(before), f"counters changed back by {disposition}")
+            await ledger.enlist(_RUN, [Enlisted(other, disposition)])
+            equal(_counters(await _row(ledger, job)), (1, 0, 0, 0, 2.0, 0.0), "counters of the other fingerprint")
+            await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE)])
+            equal((await _row(ledger, job)).risked, before.risked, "risked, changed back once more")
+
+
+async def what_was_stored_is_not_held_against_a_job_changed_back(make: Factory) -> None:
+    """Its image gave way to another on purpose; only what was lost or is unknown counts."""
     async with make() as rig:
         job, ledger = make_job(), rig.ledger
+        other = replace(job, fingerprint="another")
+        await _plan(ledger, [job])
+        await _attempt(ledger, job, Charge.UNKNOWN)
         await _store(ledger, job)
-        await ledger.enlist("run-2", [Enlisted(job, Disposition.MAKE)])
-        equal((await _row(ledger, job)).risked, 1, "risked without a pardon")
-        await ledger.enlist("run-3", [Enlisted(job, Disposition.MAKE, pardon=True)])
+        equal((await _row(ledger, job)).risked, 2, "risked by an unknown outcome and a stored image")
+        await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+        await _store(ledger, other)
+        await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE)])
+        equal((await _row(ledger, job)).risked, 1, "risked, changed back")
+        await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+        equal((await _row(ledger, job)).risked, 0, "risked by the other")
+
+
+async def a_job_changed_back_may_be_pardoned(make: Factory) -> None:
+    """One more attempt, reckoned from what it had risked before."""
+    async with make() as rig:
+        job, ledger = make_job(), rig.ledger
+        await _plan(ledger, [job])
+        await _attempt(ledger, job, Charge.UNKNOWN)
+        await _attempt(ledger, job, Charge.UNKNOWN)
+        await ledger.enlist(_RUN, [Enlisted(replace(job, fingerprint="another"), Disposition.MAKE, pardon=True)])
+        equal((await _row(ledger, job)).pardoned, 0, "pardoned, with nothing risked")
+        await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE, pardon=True)])
         record = await _row(ledger, job)
-        equal((record.charged, record.pardoned, record.risked), (1, 1, 0), "charged, pardoned and risked with one")
-        await ledger.enlist("run-4", [Enlisted(job, Disposition.MAKE)])
-        equal((await _row(ledger, job)).risked, 0, "risked later: the pardon stays")
+        equal((record.unknown, record.pardoned, record.risked), (2, 1, 1), "unknown, pardoned and risked")
+
+
+async def a_change_under_way_leaves_counters_alone(make: Factory) -> None:
+    """The row keeps its fingerprint until it has ended, and each fingerprint what was counted for it."""
+    async with make() as rig:
+        job, ledger = make_job(), rig.ledger
+        other = replace(job, fingerprint="another")
+        await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+        await _attempt(ledger, job, Charge.UNKNOWN, usd=2.0)
+        await _plan(ledger, [job])
+        await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
+        await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+        await ledger.advance(Step(job.id, _SUBMITTED, _PENDING, charge=Charge.CHARGED, usd=0.25, lost=True))
+        equal(_counters(await _row(ledger, job)), (1, 0, 1, 0, 0.25, 0.0), "counters of what was sent")
+        await ledger.enlist(_RUN, [Enlisted(other, Disposition.MAKE)])
+        equal(_counters(await _row(ledger, job)), (0, 1, 0, 0, 0.0, 2.0), "counters of what is asked for now")
+
+
+async def the_same_job_keeps_its_counters(make: Factory) -> None:
+    """A pardon allows one more possibly-charged attempt, whatever there were before, and no more."""
+    async with make() as rig:
+        job, ledger = make_job(), rig.ledger
+        await _plan(ledger, [job])
+        for spent, risked in ((0, 0), (1, 1), (2, 1), (3, 1)):
+            await ledger.enlist("run-3", [Enlisted(job, Disposition.MAKE, pardon=True)])
+            record = await _row(ledger, job)
+            equal((record.charged, record.risked), (spent, risked), f"charged and risked, pardoned after {spent}")
+            await ledger.enlist("run-4", [Enlisted(job, Disposition.MAKE)])
+            equal((await _row(ledger, job)).risked, risked, "risked later: the pardon stays, and is not given twice")
+            await _attempt(ledger, job, Charge.CHARGED)
+            equal((await _row(ledger, job)).risked, risked + 1, "risked after one more")
 
 
 async def rows_that_are_not_there_are_work(make: Factory) -> None:
@@ -366,6 +465,34 @@ async def the_tally_counts(make: Factory) -> None:
         equal((await ledger.tally("nobody's")).total, 0, "jobs of an unknown run")
 
 
+async def the_tally_forgets_no_money(make: Factory) -> None:
+    """What was paid for an earlier fingerprint of a job counts on, of the present jobs and of those of a run."""
+    async with make() as rig:
+        ledger = rig.ledger
+        kept, gone, left_out = jobs = [make_job(n) for n in range(3)]
+        await _plan(ledger, jobs)
+        for job, usd in zip(jobs, (0.25, 4.0, 16.0), strict=True):
+            await _attempt(ledger, job, Charge.CHARGED, usd=usd, lost=True)
+            await _attempt(ledger, job, Charge.UNKNOWN, usd=2 * usd)
+        for fingerprint in ("second", "third"):
+            for job, run in ((kept, "run-2"), (gone, _RUN), (left_out, "run-2")):
+                changed = replace(job, fingerprint=fingerprint)
+                selected = job is not left_out
+                await ledger.enlist(run, [Enlisted(changed, Disposition.MAKE, selected=selected)])
+            await _attempt(ledger, kept, Charge.CHARGED, usd=0.5)
+        await ledger.claim("jobs.yaml", "run-2")
+        for back in (kept, replace(kept, fingerprint="second"), kept):
+            mine, present = await rig.ledger.tally("run-2"), await rig.ledger.tally()
+            equal((mine.by_state, mine.failures), ({"pending": 1}, {}), "the run's jobs")
+            equal((mine.charged, mine.unknown, mine.lost), (3, 1, 1), "the run's attempts")
+            equal((mine.cost_usd, mine.unknown_usd), (1.25, 0.5), "the run's USD")
+            equal(present.by_state, {"pending": 2}, "present jobs")
+            equal((present.charged, present.unknown, present.lost), (4, 2, 2), "attempts of present jobs")
+            equal((present.cost_usd, present.unknown_usd), (17.25, 32.5), "USD of present jobs")
+            await rig.reopen()
+            await rig.ledger.enlist("run-2", [Enlisted(back, Disposition.MAKE)])
+
+
 async def a_closed_ledger_says_so(make: Factory) -> None:
     """And may be closed again."""
     async with make() as rig:
@@ -388,13 +515,31 @@ async def _store(ledger: Ledger, job: PlannedJob) -> None:
     await ledger.advance(step)
 
 
+async def _attempt(ledger: Ledger, job: PlannedJob, charge: Charge, *, usd: float = 0.25, lost: bool = False) -> None:
+    """Send a job that is PENDING, to no avail."""
+    await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
+    await ledger.advance(Step(job.id, _SUBMITTED, _PENDING, charge=charge, usd=usd, attempts=1, lost=lost))
+
+
 async def _row(ledger: Ledger, job: PlannedJob) -> Record:
     return (await ledger.recall([job.id]))[job.id]
+
+
+def _counters(record: Record) -> tuple[int, int, int, int, float, float]:
+    return (
+        record.charged,
+        record.unknown,
+        record.lost,
+        record.pardoned,
+        record.cost_usd,
+        record.unknown_usd,
+    )
 
 
 CASES: Final[list[Case]] = [
     an_empty_ledger_knows_nothing,
     runs_are_remembered,
+    a_run_knows_what_it_spent,
     a_job_comes_back_as_it_was_planned,
     pending_pages_by_position,
     steps_are_compare_and_set,
@@ -405,11 +550,16 @@ CASES: Final[list[Case]] = [
     what_is_under_way_is_only_stamped,
     a_plan_sets_the_state,
     a_changed_job_starts_anew,
+    a_job_changed_back_takes_up_its_counters,
+    what_was_stored_is_not_held_against_a_job_changed_back,
+    a_job_changed_back_may_be_pardoned,
+    a_change_under_way_leaves_counters_alone,
     the_same_job_keeps_its_counters,
     rows_that_are_not_there_are_work,
     leases_are_found_whatever_plan_they_are_of,
     present_is_what_the_last_plan_holds,
     many_rows_come_in_pages,
     the_tally_counts,
+    the_tally_forgets_no_money,
     a_closed_ledger_says_so,
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
 
-from fluxbatch.errors import DeliveryError, StorageError
+from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.model.state import Reason
 from fluxbatch.ports import Presence
 from fluxbatch.testing.conformance.expect import equal, expect, raises
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["CASES", "Case", "Factory", "Rig"]
 
 _PNG: Final = make_png(1, width=96, height=64)
+_NEVER: Final = 9e9
+"""epoch seconds that no clock shows yet"""
 _OTHER: Final = make_png(2, width=32, height=32)
 
 
@@ -41,11 +44,11 @@ class Rig(Protocol):
         ...
 
     def alter(self, file: str, data: bytes) -> None:
-        """Write an output as someone else would, at another time."""
+        """Write a file as someone else would, with its folders, at another time than what is there."""
         ...
 
     def remove(self, file: str) -> None:
-        """Remove an output."""
+        """Remove a file, and the folders that are empty without it."""
         ...
 
     def leftovers(self) -> int:
@@ -188,6 +191,47 @@ async def a_full_disk_keeps_the_landing(make: Factory) -> None:
         equal(rig.read(stored.file), _PNG, "the output of the second commit")
 
 
+async def a_folder_in_the_way_blocks_one_job(make: Factory) -> None:
+    """Where the file belongs, there is a folder: no other job is concerned, and the landing is kept."""
+    with make() as rig:
+        rig.alter("deep/cat.png/mine.txt", b"mine")
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        with raises(TargetBlocked, "a folder under the name of the output") as caught:
+            await landing.commit("deep/cat")
+        expect("deep/cat.png" in caught.error.message, f"the path is not told: {caught.error.message}")
+        expect("is a folder" in caught.error.message, f"what is there is not told: {caught.error.message}")
+        expect(bool(caught.error.remedy), "there is no remedy")
+        equal(rig.read("deep/cat.png/mine.txt"), b"mine", "what was there")
+        await _store(rig.sink, "deep/dog", _OTHER)
+        rig.remove("deep/cat.png/mine.txt")
+        await landing.commit("deep/cat")
+        equal(rig.read("deep/cat.png"), _PNG, "the output once the folder is gone")
+        equal(rig.leftovers(), 0, "temporary files")
+
+
+async def a_file_in_the_way_blocks_one_job(make: Factory) -> None:
+    """Where one of its folders belongs, there is a file."""
+    with make() as rig:
+        rig.alter("way", b"mine")
+        for filename in ("way/cat", "way/further/cat"):
+            landing = await rig.sink.land()
+            landing.write(_PNG)
+            with raises(TargetBlocked, f"a file in the way of {filename}") as caught:
+                await landing.commit(filename)
+            expect("way is a file" in caught.error.message, f"what is there is not told: {caught.error.message}")
+            equal(landing.size, len(_PNG), "bytes of the landing")
+            equal(rig.read("way"), b"mine", "what was there")
+            await landing.discard()
+        landing = await rig.sink.land()
+        landing.write(_PNG)
+        with raises(TargetBlocked, "a file in the way"):
+            await landing.commit("way/cat")
+        rig.remove("way")
+        await landing.commit("way/cat")
+        equal((rig.read("way/cat.png"), rig.leftovers()), (_PNG, 0), "the output once the file is gone")
+
+
 async def a_file_is_adopted(make: Factory) -> None:
     """Its bytes land, and it is gone."""
     with make() as rig:
@@ -214,6 +258,47 @@ async def outputs_are_told_apart(make: Factory) -> None:
         wanted = [Presence.SAME, Presence.SAME, Presence.MISSING, Presence.ALTERED, Presence.ALTERED]
         equal(dict(zip(names, found, strict=True)), dict(zip(names, wanted, strict=True)), "what became of outputs")
         equal(await rig.sink.check([]), [], "what became of none")
+
+
+async def what_is_there_is_told(make: Factory) -> None:
+    """Outputs by their names without extension, in folders too, whoever made them; and nothing else."""
+    with make() as rig:
+        await _store(rig.sink, "ours", _PNG)
+        await _store(rig.sink, "a/b/deep", make_jpeg(1))
+        rig.alter("theirs.png", b"not even an image")
+        rig.alter("both.png", _PNG)
+        rig.alter("both.jpg", make_jpeg(2))
+        rig.alter("dotted.name.png", _PNG)
+        rig.alter("folder.png/inside.png", _PNG)
+        rig.alter("notes.txt", b"no output")
+        rig.alter("bare", b"no output")
+        asked = ("ours", "a/b/deep", "theirs", "both", "dotted.name", "dotted", "folder", "notes", "bare", "missing")
+        found = await rig.sink.taken([*asked, "a/b", "a/missing", "ours/below", "notes.txt/below", "bare/a/b"])
+        wanted = {
+            "ours": "ours.png",
+            "a/b/deep": "a/b/deep.jpg",
+            "theirs": "theirs.png",
+            "both": "both.jpg",
+            "dotted.name": "dotted.name.png",
+            "folder": "folder.png",
+            "notes.txt/below": "notes.txt",
+            "bare/a/b": "bare",
+        }
+        equal(found, wanted, "what is there under these names, or where their folders belong")
+        equal(await rig.sink.taken(["missing"]), {}, "what is there under a name that nobody has")
+        equal(await rig.sink.taken([]), {}, "what is there under no names")
+
+
+async def what_landed_unrecorded_is_found(make: Factory) -> None:
+    """Whole images alone, and none that was there before."""
+    with make() as rig:
+        stored = await _store(rig.sink, "a/ours", _PNG)
+        rig.alter("theirs.png", b"not even an image")
+        found = await rig.sink.landed("a/ours", 0.0)
+        equal(found, replace(stored, fingerprint="", url_age_s=None), "an output that was put there lately")
+        equal(await rig.sink.landed("a/ours", _NEVER), None, "an output that was there before")
+        for name in ("theirs", "missing", "a"):
+            equal(await rig.sink.landed(name, 0.0), None, f"an image that landed as {name}")
 
 
 async def landings_do_not_meet(make: Factory) -> None:
@@ -253,8 +338,12 @@ CASES: Final[list[Case]] = [
     a_restart_forgets,
     nothing_is_left_behind,
     a_full_disk_keeps_the_landing,
+    a_folder_in_the_way_blocks_one_job,
+    a_file_in_the_way_blocks_one_job,
     a_file_is_adopted,
     outputs_are_told_apart,
+    what_is_there_is_told,
+    what_landed_unrecorded_is_found,
     landings_do_not_meet,
     room_is_told,
 ]
