@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from itertools import pairwise
 from typing import Final, NoReturn, TextIO
 
 import click
@@ -85,19 +86,18 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         code = cli.main(args, prog_name="fluxbatch", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if _for_machines(args):
+            _tell(error.format_message(), exit_code=error.exit_code)
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except click.Abort:
         _say("interrupted, nothing was sent")
         _leave(130)
-    except Interrupted as error:
-        _say(str(error))
-        _leave(error.exit_code)
-    except ManifestError as error:
-        _show_problems(error)
-        sys.exit(error.exit_code)
     except FluxbatchError as error:
-        _say(str(error))
+        _show(error, for_machines=_for_machines(args))
+        if isinstance(error, Interrupted):
+            _leave(error.exit_code)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         _silence(sys.stdout)
@@ -125,6 +125,32 @@ def _silence(stream: TextIO) -> None:
 def _say(text: str) -> None:
     with suppress(OSError):  # nobody reads it any more
         click.echo(f"fluxbatch: {text}", err=True)
+
+
+def _for_machines(args: list[str] | None) -> bool:
+    """Whether the log was to be in JSON: then what goes wrong before there is a log is a line of it as well."""
+    said = sys.argv[1:] if args is None else args
+    return "--log-format=json" in said or ("--log-format", "json") in pairwise(said)
+
+
+def _show(error: FluxbatchError, *, for_machines: bool) -> None:
+    if for_machines:
+        for problem in error.problems if isinstance(error, ManifestError) else ():
+            facts = {"where": str(problem.where), "job_id": problem.job_id, "field": problem.field}
+            _tell(problem.message, **facts, remedy=problem.remedy)
+        _tell(error.message, remedy=error.remedy, exit_code=error.exit_code)
+    elif isinstance(error, ManifestError):
+        _show_problems(error)
+    else:
+        _say(str(error))
+
+
+def _tell(message: str, **facts: object) -> None:
+    import orjson
+
+    line = {"event": "error", "level": "error", "message": message, **{k: v for k, v in facts.items() if v}}
+    with suppress(OSError):
+        click.echo(orjson.dumps(line).decode(), err=True)
 
 
 def _show_problems(error: ManifestError) -> None:

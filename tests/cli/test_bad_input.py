@@ -195,3 +195,19 @@ def test_invalid_jobs_may_be_left_out(folder: Path, api: Api, capsys: pytest.Cap
         "c": "invalid_request",
     }
     assert len(api.sim.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["run", "m.yaml"], ["run", "gone.yaml"], ["run", "m.yaml", "--concurrency", "0"]],
+    ids=lambda args: args[-1],
+)
+def test_errors_are_lines_of_a_log_in_json(args: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "m.yaml").write_text(yaml("- {id: a, promt: x}", "- {id: b, prompt: x, seed: no}"))
+    code, shown = said([*args, "--json", "--log-format", "json"], capsys)
+    lines = [json.loads(line) for line in shown.splitlines()]
+    assert code == 2
+    assert {line["level"] for line in lines} == {"error"}
+    assert lines[-1]["exit_code"] == 2
+    if args == ["run", "m.yaml"]:
+        assert {line["where"] for line in lines[:-1]} == {"m.yaml:3", "m.yaml:4"}
