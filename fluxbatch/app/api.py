@@ -178,8 +178,9 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
         on_event: is called with every event, in the event loop's thread; must be quick.
         prices: USD of an image by model, over the known list.
         ca_file: certificates to trust beside the system's.
-        handle_signals: SIGINT and SIGTERM end the run in order: nothing new is sent, what is paid for is fetched.
-            Cancelling the call instead drops what is in flight, which is billed all the same. Main thread only.
+        handle_signals: SIGINT, SIGTERM and SIGHUP end the run in order: nothing new is sent, what is paid for is
+            fetched. Cancelling the call instead drops what is in flight, which is billed all the same. Main thread
+            only.
         **settings: of ``fluxbatch.Settings``: ``concurrency``, ``max_cost_usd``, ``limit`` and so on.
 
     Raises:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "LateMemo", "hold", "refuse_network"]
+__all__ = ["HeldFolder", "LateMemo", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,10 @@ class HeldFolder:
 
 
 @asynccontextmanager
-async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFolder]:
-    """Take hold of a folder, made if it isn't there.
+async def hold(
+    paths: Paths, *, run_id: str, kind: str, filesystem_of: Callable[[Path], str] = network_kind
+) -> AsyncIterator[HeldFolder]:
+    """Take hold of a folder, made if it isn't there. ``filesystem_of``: the kind, if it is a network's, else empty.
 
     Raises:
         FolderInUse: another run has it.
@@ -46,7 +48,7 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
     locks = [FolderLock(path) for path in paths.locks]
     sink = FolderSink(paths.out, paths.landing)
     try:
-        events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id)
+        events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id, filesystem_of)
         ledger = SqliteLedger(paths.ledger, kind=kind)
         try:
             await ledger.open()
@@ -60,8 +62,10 @@ async def hold(paths: Paths, *, run_id: str, kind: str) -> AsyncIterator[HeldFol
             lock.release()
 
 
-def _enter(paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str) -> EventLog:
-    refuse_network(paths, network_kind)
+def _enter(
+    paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str, filesystem_of: Callable[[Path], str]
+) -> EventLog:
+    _refuse_network(paths.state, filesystem_of(paths.state))
     paths.make()
     for lock in locks:
         lock.acquire()
@@ -69,16 +73,11 @@ def _enter(paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str)
     return EventLog(paths.events, run_id)
 
 
-def refuse_network(paths: Paths, kind_of: Callable[[Path], str]) -> None:
-    """Keep a ledger off network filesystems: locks and write order are not what they seem there.
-
-    Raises:
-        UsageError: it would be on one, by what ``kind_of`` says of its folder.
-    """
-    kind = kind_of(paths.state)
+def _refuse_network(state: Path, kind: str) -> None:
+    """Keep a ledger off network filesystems: locks and write order are not what they seem there."""
     if kind:
         raise UsageError(
-            f"{paths.state} is on a network filesystem ({kind}), where a ledger can break",
+            f"{state} is on a network filesystem ({kind}), where a ledger can break",
             remedy="keep the ledger on a local disk: --state DIR",
         )
 

@@ -14,7 +14,7 @@ from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import LateMemo, hold
 from fluxbatch.app.interrupt import Interrupter
-from fluxbatch.app.limits import Learned, recall, remember
+from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
@@ -241,7 +241,6 @@ class _Run:
             desk=desk,
             quote=quote,
             folder=folder,
-            narrowed=bool(settings.only) or settings.limit is not None,
             unusable=unusable,
             simulated=self._request.simulate,
         )

@@ -26,7 +26,6 @@ class Settlement:
     """What a run has to account for.
 
     Attributes:
-        narrowed: the user left jobs out of the run.
         unusable: jobs that were left out, since they have no usable id.
         simulated: no money, no model.
         unwritten: the account could not be written down, and so the run has not gone through.
@@ -35,7 +34,6 @@ class Settlement:
     desk: Desk
     quote: Quote
     folder: HeldFolder
-    narrowed: bool
     unusable: int
     simulated: bool
     unwritten: bool = False
@@ -55,7 +53,7 @@ class Settlement:
             self.unwritten = True
         summary = self._summary(tally, wall_s)
         try:
-            facts = summary.as_dict() | ({"narrowed": True} if self.narrowed else {})
+            facts = summary.as_dict() | ({"narrowed": True} if self.quote.left_out else {})
             await ledger.end(desk.run_id, desk.clock.now(), facts)
         except StorageError as error:
             desk.stop_for_storage(error)

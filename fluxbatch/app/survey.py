@@ -49,6 +49,8 @@ class Survey:
                     findings.add(_claimed(job, record.job.manifest), fatal=True)
                 if selected:
                     quote.add(job, record, decision, run_id=self._run_id)
+                else:
+                    quote.left_out += decision.disposition in {Disposition.MAKE, Disposition.FETCH}
         return quote
 
     async def enlist(self) -> None:
@@ -115,9 +117,13 @@ def _enlisted(job: PlannedJob, record: Record | None, decision: Decision, select
 
 
 def _lands_anew(job: PlannedJob, record: Record | None, decision: Decision) -> bool:
-    """Whether an image is to land under a name that this job did not have before."""
-    lands = decision.disposition in {Disposition.MAKE, Disposition.FETCH}
-    return lands and (record is None or record.job.filename != job.filename)
+    """Whether an image is to land under a name under which this job can have none yet."""
+    if decision.disposition not in {Disposition.MAKE, Disposition.FETCH}:
+        return False
+    if record is None or record.job.filename != job.filename:
+        return True
+    # what was paid for may have landed unrecorded; what was never sent can't have
+    return record.stored is None and not (record.charged or record.unknown)
 
 
 def _in_the_way(job: PlannedJob, name: str) -> Problem:

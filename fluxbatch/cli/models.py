@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+from fluxbatch.cli.options import price_file_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["models"]
 
@@ -26,14 +30,7 @@ _HELP: Final = """Models, their limits, and what an image costs.
 
 
 @click.command(help=_HELP, short_help="models, limits, prices")
-@click.option(
-    "--prices",
-    "price_file",
-    envvar="FLUXBATCH_PRICES",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Your own price list.",
-)
+@price_file_option
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 def models(*, price_file: Path | None, as_json: bool) -> int:
     """List the models."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,9 +15,17 @@ from fluxbatch.settings import KEY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-__all__ = ["Seconds", "find_key", "prices_of"]
+__all__ = ["Seconds", "find_key", "price_file_option", "prices_of"]
+
+price_file_option = click.option(
+    "--prices",
+    "price_file",
+    envvar="FLUXBATCH_PRICES",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own price list, in TOML (`fluxbatch models --help` shows one).",
+)
 
 _DURATION: Final = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?")
 _PRINTABLE_KEY: Final = re.compile(r"[\x21-\x7e]+")

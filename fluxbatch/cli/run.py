@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluxbatch.cli.options import Seconds, find_key, prices_of
+from fluxbatch.cli.options import Seconds, find_key, price_file_option, prices_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import Reason
 from fluxbatch.settings import DEFAULT_BASE_URL, Settings
-from fluxbatch.telemetry.redact import printable
+from fluxbatch.telemetry.redact import is_clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,14 +119,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--price", multiple=True, metavar="MODEL=USD", help="Price of an image, over the list of `fluxbatch models`."
 )
-@click.option(
-    "--prices",
-    "price_file",
-    envvar="FLUXBATCH_PRICES",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Your own price list (see `fluxbatch models --help`).",
-)
+@price_file_option
 @click.option(
     "--if-unsure",
     type=click.Choice(["resend", "hold"]),
@@ -288,7 +281,7 @@ def _show(summary: Any, out: Path, *, as_json: bool, words: bool, aside: bool) -
 
 
 def _command() -> str:
-    """What was typed, to be typed again with another ``--retry``. A key is never part of it."""
+    """What was typed, to be typed again with another ``--retry``; empty if it holds a secret or is of several lines."""
     said = iter(sys.argv[1:])
     kept: list[str] = []
     for word in said:
@@ -296,7 +289,8 @@ def _command() -> str:
             next(said, None)
         elif not word.startswith("--retry="):
             kept.append(word)
-    return printable(shlex.join(["fluxbatch", *kept]))
+    command = shlex.join(["fluxbatch", *kept])
+    return command if is_clean(command) else ""
 
 
 def _shown(path: Path) -> Path:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery"]
 
-FIRST_GUESS_S: Final = 30.0
+_FIRST_GUESS_S: Final = 30.0
 """seconds that a delivery takes, as long as none has been seen: on the safe side of what can be ordered"""
 _CLOCK_SLACK_S: Final = 2.0
 """by which the moment that an image was made at may be off"""
@@ -68,7 +68,7 @@ class Delivery:
         """When a waiting retry is due, monotonic."""
         return self._queue.next_due()
 
-    def estimate_s(self, guess: float = FIRST_GUESS_S) -> float:
+    def estimate_s(self, guess: float = _FIRST_GUESS_S) -> float:
         """Seconds that a delivery holds its slot: as seen lately, or as those under way have already taken.
 
         ``guess`` stands for what was seen as long as nothing was.

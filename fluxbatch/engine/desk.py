@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -92,17 +93,13 @@ class Desk:
     owed: int = 0
     stop: Stop | None = None
     models_out: dict[str, str] = field(default_factory=dict)
-    doubts: dict[str, Doubt] = field(default_factory=dict)
+    doubts: defaultdict[str, Doubt] = field(default_factory=lambda: defaultdict(Doubt))
     account: Account = field(default_factory=Account)
     bell: Bell = field(default_factory=Bell)
     books: Books = field(init=False)
 
     def __post_init__(self) -> None:
         self.books = Books(self.ledger, self.rescue, self.stop_for_storage)
-
-    def doubt_of(self, model: str) -> Doubt:
-        """What is known of a model's unknown outcomes."""
-        return self.doubts.setdefault(model, Doubt())
 
     def note(self, event: Event) -> None:
         """Tell of an event."""

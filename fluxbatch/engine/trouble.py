@@ -53,7 +53,7 @@ class Trouble:
     def may_start(self, model: str) -> bool:
         """Whether one more request may be sent to a model, as far as troubles and limits go."""
         desk = self._desk
-        if not (desk.outage.may_start() and desk.doubt_of(model).may_start()):
+        if not (desk.outage.may_start() and desk.doubts[model].may_start()):
             return False
         return desk.limiter.admits(model, desk.clock.monotonic())
 
@@ -61,7 +61,7 @@ class Trouble:
         """A request is about to be sent."""
         desk = self._desk
         place = desk.limiter.started(model, desk.clock.monotonic())
-        return Ticket(place, desk.outage.started(), desk.doubt_of(model).started())
+        return Ticket(place, desk.outage.started(), desk.doubts[model].started())
 
     def ended(self, ticket: Ticket, answer: Answer | None) -> float:
         """A request has ended; None: without having been sent. Returns the seconds that its scope pauses.
@@ -73,14 +73,14 @@ class Trouble:
         ticket.held = False
         desk, model = self._desk, ticket.place.model
         desk.outage.ended(ticket.probe)
-        desk.doubt_of(model).ended(probe=ticket.doubtful)
+        desk.doubts[model].ended(probe=ticket.doubtful)
         if isinstance(answer, Refused):
             return self._heed(ticket, answer.verdict)
         said = Outcome.UNSAID if answer is None else Outcome.ACCEPTED
         desk.limiter.finished(ticket.place, desk.clock.monotonic(), said)
         if answer is not None:
             desk.outage.answered()
-            desk.doubt_of(model).image_came()
+            desk.doubts[model].image_came()
         return 0.0
 
     def _heed(self, ticket: Ticket, verdict: Verdict) -> float:
@@ -143,7 +143,7 @@ class Trouble:
     def _unsure(self, ticket: Ticket, verdict: Verdict) -> float:
         """Maybe billed: a few in a row, and requests go out one by one; a few of those, and the run stops."""
         desk, model = self._desk, ticket.place.model
-        doubt = desk.doubt_of(model)
+        doubt = desk.doubts[model]
         seconds = doubt.unknown(probe=ticket.doubtful)
         if doubt.is_certain:
             message = f"{doubt.in_row} requests to {model} in a row were maybe billed and gave no image"

@@ -135,7 +135,7 @@ class RunPaused:
 class StepsRescued:
     """What an earlier run could not write into its ledger was found: ``taken`` steps are in it now.
 
-    ``strays`` don't fit it: they were written after all, or their rows are gone.
+    ``strays`` were there already: they had been written after all.
     """
 
     name: ClassVar[str] = "run.rescued"

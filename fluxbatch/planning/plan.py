@@ -128,6 +128,7 @@ class Quote:
         why: how many jobs for each reason to make them.
         kept_failures: failed jobs that stay so, by error code.
         edited: outputs that someone edited, the first few; ``edited_count`` counts all.
+        left_out: jobs to be sent or fetched that the user left out of this run.
         carried_usd: USD that unfinished runs before this one have spent; they count against a cap.
     """
 
@@ -144,6 +145,7 @@ class Quote:
     kept_failures: dict[str, int] = field(default_factory=dict)
     edited: list[str] = field(default_factory=list)
     edited_count: int = 0
+    left_out: int = 0
     carried_usd: float = 0.0
 
     @property

@@ -80,7 +80,7 @@ def carried_over(previous: RunRow | None) -> float:
     """USD that a run carries over from the one before it: all that was spent since a run last went through.
 
     A run that was killed, stopped early or called off leaves work, and its command is given again: a cap that began
-    anew each time would be none. Nor does a run go through that was narrowed to a part of its jobs.
+    anew each time would be none. Nor does a run go through that was narrowed, with work left out of it.
     """
     if previous is None:
         return 0.0

@@ -66,7 +66,7 @@ class Outage:
             somebody_there: it said so itself (502, 503): the address is right, and it will be back.
         """
         self._answered = self._answered or somebody_there
-        self.silent(now)
+        since = self.silent(now)
         if now < self._quiet_until:
             return 0.0
         if not self._episodes:
@@ -74,17 +74,17 @@ class Outage:
             self._probes = 0
         self._episodes += 1
         # the last try comes when patience ends, not a whole pause later
-        since = now if self._since is None else self._since
         left = max(1.0, since + self._patience - now)
         seconds = min(outage_pause_s(self._episodes, asked), left)
         self._quiet_until = now + seconds
         return seconds
 
-    def silent(self, now: float) -> None:
-        """A request got no answer, for its own sake or the endpoint's: patience runs, but nothing pauses."""
+    def silent(self, now: float) -> float:
+        """A request got no answer, for its own sake or the endpoint's: patience runs. Returns since when."""
         self._refused_since = None
         if self._since is None:
             self._since = now
+        return self._since
 
     def is_over(self, now: float) -> bool:
         """Whether the API has been away for longer than there is patience."""

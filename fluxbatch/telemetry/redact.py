@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["clean", "printable"]
+__all__ = ["clean", "is_clean", "printable"]
 
 _KEY: Final = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.]{4,}", re.IGNORECASE)
 # in JSON that is shown as it came, slashes may be escaped
@@ -22,12 +22,20 @@ def clean(text: str, *, limit: int = 300, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
-    text = _DATA_URL.sub(r"\1…", text[: limit * 20])
-    text = _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1***@", _KEY.sub(r"\1***", text)))
-    text = _SPACE.sub(" ", printable(text)).strip()
+    text = _SPACE.sub(" ", printable(_without_secrets(text[: limit * 20]))).strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def is_clean(text: str) -> bool:
+    """Whether text is fit to be shown as it is, on one line."""
+    return "\n" not in text and text == printable(_without_secrets(text))
 
 
 def printable(text: str) -> str:
     """Text without escape codes and characters that turn a line around; line breaks and tabs stay."""
     return _CONTROL.sub("", text)
+
+
+def _without_secrets(text: str) -> str:
+    text = _KEY.sub(r"\1***", _DATA_URL.sub(r"\1…", text))
+    return _QUERY.sub(r"\1?…", _USERINFO.sub(r"\1***@", text))

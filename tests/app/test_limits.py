@@ -11,8 +11,8 @@ import pytest
 
 from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import refuse_network
-from fluxbatch.app.limits import Learned, recall, remember
+from fluxbatch.app.folder_state import hold
+from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.errors import UsageError
 from tests.app.stage import events, names_of, results, serving, wait_for, write_rows
 
@@ -84,12 +84,19 @@ def test_a_time_that_is_too_short_for_a_request_is_said_so(tmp_path: Path) -> No
         assert api.run(jobs, "--max-runtime", "9s", cwd=tmp_path).code == 0
 
 
-def test_a_ledger_on_a_network_filesystem_is_refused(tmp_path: Path) -> None:
-    paths = Paths.of(tmp_path / "out")
+async def test_a_ledger_on_a_network_filesystem_is_refused(tmp_path: Path) -> None:
+    def filesystem_of(path: Path) -> str:
+        return "" if path.name == "local" else "nfs4"
+
+    there = Paths.of(tmp_path / "out")
     with pytest.raises(UsageError, match="nfs4") as caught:
-        refuse_network(paths, lambda path: "nfs4" if path == paths.state else "")
+        async with hold(there, run_id="r", kind="live", filesystem_of=filesystem_of):
+            pass
     assert "--state" in str(caught.value)
-    refuse_network(Paths.of(tmp_path / "out", tmp_path / "state"), lambda path: "" if path.name == "state" else "nfs")
+    assert not there.out.exists(), "something was made before it was found out"
+    elsewhere = Paths.of(tmp_path / "out", tmp_path / "local")
+    async with hold(elsewhere, run_id="r", kind="live", filesystem_of=filesystem_of) as folder:
+        assert folder.paths == elsewhere
 
 
 def test_a_closed_terminal_ends_a_run_in_order(tmp_path: Path) -> None:
@@ -103,3 +110,13 @@ def test_a_closed_terminal_ends_a_run_in_order(tmp_path: Path) -> None:
         assert process.returncode == 129
         stored = [line for line in results(out) if line["status"] == "stored"]
         assert len(stored) == len(api.sim.calls) >= 4
+
+
+def test_a_limit_that_a_run_met_is_where_the_next_one_begins(tmp_path: Path) -> None:
+    with serving(tmp_path / "api", concurrency=2, latency_s=0.2) as api:
+        assert api.run(write_rows(tmp_path / "one.jsonl", 12, prefix="one"), "-o", "out", cwd=tmp_path).code == 0
+        assert api.sim.requests > 12, "nothing was refused, and so nothing learned"
+        asked = api.sim.requests
+        # fewer than there must be before more is tried again
+        assert api.run(write_rows(tmp_path / "two.jsonl", 6, prefix="two"), "-o", "out", cwd=tmp_path).code == 0
+        assert api.sim.requests - asked == 6, "it began as if it knew nothing"

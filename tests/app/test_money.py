@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluxbatch.simulator import Faults
-from tests.app.stage import command, names_of, results, run_command, serving, wait_for, write_rows
+from tests.app.stage import command, names_of, photos_into, results, run_command, serving, wait_for, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,3 +150,34 @@ def test_a_job_changed_back_is_not_sent_a_third_time(tmp_path: Path) -> None:
         status = run_command("status", "--json", cwd=tmp_path)
         facts = json.loads(status.out)
         assert facts["charged"] + facts["unknown_charges"] == len(api.sim.calls), "money that was spent is forgotten"
+
+
+def test_a_run_that_left_nothing_out_went_through_whatever_its_options(tmp_path: Path) -> None:
+    """A limit above what there is to make narrows nothing; one below it leaves the cap as it stands."""
+    jobs = write_rows(tmp_path / "jobs.jsonl", 4)
+    with serving(tmp_path / "api") as api:
+        assert api.run(jobs, "--max-cost", "0.04", "--limit", "2", cwd=tmp_path).code == 0
+        over = api.run(write_rows(jobs, 6), "--max-cost", "0.04", "--json", cwd=tmp_path)
+        assert (over.code, over.summary["requests"], over.summary["stop_reason"]) == (3, 2, "budget")
+        assert api.run(jobs, "--max-cost", "0.06", "--limit", "100", cwd=tmp_path).code == 0
+        anew = api.run(write_rows(jobs, 8), "--max-cost", "0.02", "--json", cwd=tmp_path)
+        assert (anew.code, anew.summary["requests"]) == (0, 2)
+
+
+def test_a_command_with_a_secret_in_it_is_not_shown_again(tmp_path: Path) -> None:
+    """Reference images may be signed URLs, and addresses may hold a password."""
+    photos_into(tmp_path / "photos", "cat.webp")
+    signed = "https://photos.example/logo.png?sig=abc123secret"
+    with serving(tmp_path / "api", faults=Faults(rates={"reset": 1.0})) as api:
+        ran = api.run("photos", "-p", "On the shirt", "--with", signed, cwd=tmp_path)
+    assert ran.code == 1
+    assert "to send it once more: --retry unknown_outcome" in ran.out
+    assert "abc123secret" not in ran.out + ran.err
+
+
+def test_a_prompt_of_several_lines_is_not_shown_as_a_command(tmp_path: Path) -> None:
+    photos_into(tmp_path / "photos", "cat.webp")
+    with serving(tmp_path / "api", faults=Faults(rates={"reset": 1.0})) as api:
+        ran = api.run("photos", "-p", "One\ntwo", cwd=tmp_path)
+    line = next(line for line in ran.out.splitlines() if "unknown_outcome" in line)
+    assert line.endswith("to send it once more: --retry unknown_outcome")

@@ -251,3 +251,16 @@ def test_a_file_where_a_folder_of_outputs_belongs_is_said_before_anything_is_sen
     assert ran.code == 2
     assert "shoes is in the output folder already" in ran.err
     assert api.sim.requests == 0
+
+
+def test_a_file_that_came_between_two_runs_is_not_overwritten(api: Api, tmp_path: Path) -> None:
+    """Its job is known, and was never sent: the file is somebody else's."""
+    write_rows(tmp_path / "jobs.jsonl", 2)
+    out = tmp_path / "jobs-out"
+    assert api.run("jobs.jsonl", "--limit", "1", cwd=tmp_path).code == 0
+    (out / "job-001.jpg").write_bytes(b"not ours")
+    ran = api.run("jobs.jsonl", cwd=tmp_path)
+    assert ran.code == 2
+    assert "job-001.jpg" in ran.err
+    assert (out / "job-001.jpg").read_bytes() == b"not ours"
+    assert len(api.sim.calls) == 1

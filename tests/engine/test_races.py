@@ -224,7 +224,8 @@ async def test_whatever_happens_the_books_are_right(seed: int) -> None:
     if desk.stop is None:
         assert {record.state.value for record in records} <= {"stored", "failed"}
     else:
-        assert desk.stop.reason == "unknown_outcomes", "three in a row, by chance"
+        # four answers in ten are of unknown outcome here: by chance, a row of them ends a run
+        assert desk.stop.reason == "unknown_outcomes"
     for record in records:
         billed = world.provider.billed[record.job.id]
         assert record.charged <= billed <= record.charged + record.unknown

@@ -258,6 +258,8 @@ async def test_an_outage_after_an_answer_is_given_time() -> None:
     assert desk.stop.reason == "outage"
     assert 900 <= world.clock.monotonic() - begun < 1100
     assert len(world.provider.sent) < 150, "an outage is no reason to knock on the door all the time"
+    pauses = [event.seconds for event in world.recorder.of(RunPaused)]
+    assert pauses[:5] == [5, 15, 45, 135, 240], "what is waited for, and for how long, is not told"
 
 
 async def test_an_outage_that_passes_is_no_reason_to_stop() -> None:
