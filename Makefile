@@ -105,7 +105,7 @@ lock: ## Rewrite the lock files from pyproject.toml (needs uv; LOCK_FLAGS=--upgr
 
 clean: ## Remove caches, build products and simulated images (.venv and paid images stay)
 	@rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
-	@rm -rf jobs/*-out-simulated
+	@rm -rf jobs/*-out-simulated jobs/*/*-out-simulated
 	@find fluxbatch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 help: ## Show this list

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from fluxbatch.formats import ImageFacts
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
     from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
 
 __all__ = [
     "Clock",
+    "Decoder",
     "Disposition",
     "Enlisted",
     "Fetcher",
+    "Fitter",
     "Landing",
     "Ledger",
     "Limiter",
@@ -112,6 +115,36 @@ class Source(Protocol):
         Raises:
             PhotoChanged: it is gone, or size, time or inode differ from ``photo``.
             PhotoError: it can't be read.
+        """
+        ...
+
+
+class Decoder(Protocol):
+    """Looks into image files of kinds that the API doesn't take, but that can be made into ones that it does."""
+
+    def measure(self, path: str) -> ImageFacts:
+        """The facts of a whole image file of any kind that can be decoded. Blocks; decodes no pixels.
+
+        Raises:
+            NotAnImage: it can't be decoded; the message says what is missing for it, if anything is.
+            OSError: it can't be read.
+        """
+        ...
+
+
+class Fitter(Protocol):
+    """Makes photos fit for the API."""
+
+    async def fit(self, photo: Photo) -> Photo:
+        """The photo as it is to be sent: another file on the local disk, done as ``photo.fitting`` says.
+
+        Itself if nothing is to be done. The same bytes with the same fitting are worked on once, by whoever asks, and
+        give the same bytes. Only a few photos are decoded at a time.
+
+        Raises:
+            PhotoChanged: it is not the file that was checked.
+            PhotoError: it can't be read or decoded.
+            StorageError: there is no room for the result.
         """
         ...
 
@@ -209,6 +242,32 @@ class Sink(Protocol):
         """
         ...
 
+    async def photo(self, stored: Stored) -> Photo:
+        """An output as a reference image, as it is now: an edited one counts as it was edited.
+
+        Raises:
+            PhotoChanged: it is gone.
+            PhotoError: it is no whole image, or can't be read.
+        """
+        ...
+
+    async def copy(self, stored: Stored, filename: str) -> Stored:
+        """Put a copy of an output under another name (without extension), as ``Landing.commit`` puts new ones.
+
+        Raises:
+            PhotoChanged: it is not what was stored, or gone.
+            TargetBlocked, StorageError: as ``Landing.commit``.
+        """
+        ...
+
+    async def remove(self, stored: Stored) -> bool:
+        """Remove an output and folders that are empty then; False if it is not what was stored, and so was kept.
+
+        Raises:
+            StorageError: it can't be removed.
+        """
+        ...
+
     async def room(self) -> int:
         """Free bytes for new images."""
         ...
@@ -271,12 +330,16 @@ class Enlisted:
         disposition: what becomes of its row.
         selected: this run may send it; False for what ``--only`` and its like leave out.
         pardon: the user allows one more possibly-charged attempt, whatever there were before.
+        waits: for jobs that it needs (``job.needs``) and that are not all stored yet.
+        stored: with RESTORE, an image that is put on record for it: it was there already, or is a copy of another's.
     """
 
     job: PlannedJob
     disposition: Disposition
     selected: bool = True
     pardon: bool = False
+    waits: bool = False
+    stored: Stored | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +400,44 @@ class Ledger(Protocol):
         ...
 
     async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
-        """Jobs of this run to be sent to ``model`` (PENDING, stamped, selected), by position, after ``after``."""
+        """Jobs of this run to be sent to ``model`` (PENDING, stamped, selected), by position, after ``after``.
+
+        Without those that were enlisted as waiting.
+        """
+        ...
+
+    async def freed(self, run_id: str, model: str, limit: int) -> list[Record]:
+        """Jobs that were enlisted as waiting, and need not wait any more: all that they need is STORED; by position.
+
+        Each is handed out once in a run.
+        """
+        ...
+
+    async def stranded(self, run_id: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run (PENDING, stamped, selected) that need one which FAILED, by position, after ``after``."""
         ...
 
     async def pending_models(self, run_id: str) -> dict[str, int]:
-        """How many jobs of this run are to be sent, by model."""
+        """How many jobs of this run are to be sent, waiting ones included, by model."""
+        ...
+
+    async def waiting(self, run_id: str) -> int:
+        """How many jobs of this run (PENDING, stamped, selected) wait for others."""
+        ...
+
+    async def ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids of all rows, of any plan, by id, after ``after``."""
+        ...
+
+    async def owners(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """The ids of the rows that have these files as their image on record, of any plan, by file."""
+        ...
+
+    async def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove rows that are neither SUBMITTED nor GENERATED.
+
+        What (id, fingerprint) has cost stays counted for it, should it come back.
+        """
         ...
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:

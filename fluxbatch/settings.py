@@ -21,7 +21,7 @@ KEY_VARIABLES: Final = ("FLUXBATCH_API_KEY", "APIYI_API_KEY")
 
 IfUnsure = Literal["resend", "hold"]
 
-_AT_LEAST_ONE: Final = ("concurrency", "downloads", "max_attempts")
+_AT_LEAST_ONE: Final = ("concurrency", "downloads", "max_attempts", "rpm", "canary")
 _POSITIVE: Final = ("request_timeout_s", "upload_stall_s", "download_stall_s", "outage_s", "first_answer_s")
 
 
@@ -45,7 +45,11 @@ class Settings:
         retry: failures to try again although they would stay (``altered`` for outputs that someone edited is apart).
         retry_altered: make outputs again that someone edited.
         limit: images to make at most; 0 only fetches what is owed.
-        only: shell patterns of ids; the others are left as they are.
+        canary: jobs that go ahead of the others, which are sent once these have ended; None for none.
+        canary_share: how many of them may fail, as a share, for the others to follow.
+        only: shell patterns of ids; the others are left as they are, unless those need them.
+        sample: so many jobs, by chance, and what they need; None for all.
+        sample_seed: the same one gives the same sample.
         outage_s: seconds without any answer from the API after which the run stops.
         first_answer_s: the same before the first answer: a wrong address should not take minutes to notice.
         free_space_floor: bytes that must be free to send another request.
@@ -65,7 +69,11 @@ class Settings:
     retry: frozenset[Reason] = frozenset()
     retry_altered: bool = False
     limit: int | None = None
+    canary: int | None = None
+    canary_share: float = 0.2
     only: tuple[str, ...] = ()
+    sample: int | None = None
+    sample_seed: int = 0
     outage_s: float = 900.0
     first_answer_s: float = 60.0
     free_space_floor: int = 64 << 20
@@ -74,8 +82,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in _AT_LEAST_ONE:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}", remedy="it must be 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}", remedy="it must be 1 or more")
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}", remedy="it must be above 0 seconds")
@@ -83,10 +92,10 @@ class Settings:
             raise UsageError(f"max_cost_usd is {self.max_cost_usd}", remedy="it must be 0 USD or more")
         if self.max_runtime_s is not None and not self.max_runtime_s > 0:
             raise UsageError(f"max_runtime_s is {self.max_runtime_s}", remedy="it must be above 0 seconds")
-        if self.rpm is not None and self.rpm < 1:
-            raise UsageError(f"rpm is {self.rpm}", remedy="it must be 1 or more")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit is {self.limit}", remedy="it must be 0 or more")
+        if not 0 <= self.canary_share <= 1:
+            raise UsageError(f"canary_share is {self.canary_share}", remedy="it must be between 0 and 1")
         if self.if_unsure not in get_args(IfUnsure):
             raise UsageError(f"if_unsure is {self.if_unsure!r}", remedy="it is 'resend' or 'hold'")
 

@@ -38,7 +38,11 @@ ALLOWED: dict[str, list[tuple[str, set[str]]]] = {
     # Not ours: the coverage tool's own bookkeeping, where simulator and test run on threads of one process.
     "threading.Lock.acquire": [("coverage/collector.py", {"lock_data"})],
     # An image that comes inside an answer goes to a spool as it arrives: 256 KB at most, into the page cache.
-    "io.BufferedRandom.write": [("fluxbatch/adapters/http/answer.py", {"_take"})],
+    # A line of a plan, of a few hundred bytes, likewise.
+    "io.BufferedRandom.write": [
+        ("fluxbatch/adapters/http/answer.py", {"_take"}),
+        ("fluxbatch/app/outline.py", {"_note"}),
+    ],
     # The spool is made by the standard library, which looks at the path if the filesystem has no nameless files.
     "os.path.abspath": [("fluxbatch/adapters/http/provider.py", {"_make_spool"})],
     # Giving up a landing removes its file at once: it must do so while being cancelled, when nothing can be awaited.

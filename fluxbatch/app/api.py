@@ -34,7 +34,7 @@ class Job:
     Attributes:
         prompt: "image 1" means the first of ``images``, and so on.
         id: names the output; derived from photo or prompt if not given.
-        images: paths or public URLs, image 1 first.
+        images: paths, public URLs, or ``{"job": id}`` for the image of another job; image 1 first.
         model: an id of ``fluxbatch models``; ``flux-2-pro`` by default.
         aspect_ratio: as ``16:9``; by default that of image 1.
         width: pixels, with ``height``: 64 to 2048, multiples of 16.
@@ -46,13 +46,16 @@ class Job:
         prompt_upsampling: let the API write the prompt out; off by default.
         steps: flux-2-flex only.
         guidance: flux-2-flex only.
+        variants: make so many, ``ID-1``, ``ID-2`` …, with different seeds.
+        chain: prompts in place of ``prompt``, each for the result of the one before; the last has the id.
+        fit: ``auto`` (default) mends photos that the API would refuse or see wrongly; ``off``; or a mapping.
         meta: echoed into the results.
         extra: further API fields, passed through.
     """
 
-    prompt: str
+    prompt: str | None = None
     id: str | None = None
-    images: Sequence[str | Path] = ()
+    images: Sequence[str | Path | Mapping[str, str]] = ()
     model: str | None = None
     aspect_ratio: str | None = None
     width: int | None = None
@@ -64,13 +67,17 @@ class Job:
     prompt_upsampling: bool | None = None
     steps: int | None = None
     guidance: float | None = None
+    variants: int | None = None
+    chain: Sequence[str | Mapping[str, Json]] = ()
+    fit: Literal["auto", "off"] | Mapping[str, Json] | None = None
     meta: Mapping[str, Json] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
 
     def as_fields(self) -> dict[str, Json]:
         """As a manifest would say it."""
         said: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
-        said["images"] = [str(image) for image in self.images]
+        said["images"] = [str(image) if isinstance(image, str | Path) else dict(image) for image in self.images]
+        said["chain"] = [step if isinstance(step, str) else dict(step) for step in self.chain]
         said["meta"], said["extra"] = dict(self.meta), dict(self.extra)
         return {name: value for name, value in said.items() if value not in (None, [], {})}
 
@@ -103,6 +110,7 @@ class Result:
     model: str
     prompt: str
     inputs: list[str]
+    fitted: list[dict[str, Any]]
     seed: int
     fingerprint: str
     attempts: int

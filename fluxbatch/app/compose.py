@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import FileRescue, FileSource, default_places
+from fluxbatch.adapters.fitting import PillowFitter
 from fluxbatch.adapters.http import GatewayProvider, HttpFetcher, Network
 from fluxbatch.adapters.http.connect import check_base_url, is_loopback
 from fluxbatch.engine import Desk
@@ -52,6 +53,8 @@ async def compose(
     )
     fetcher = HttpFetcher(network=network, clock=clock, settings=settings, local=is_loopback(url.host or ""))
     places = await anyio.to_thread.run_sync(default_places, folder.paths.ledger)
+    fitter = PillowFitter(folder.paths.fitted)
+    await anyio.to_thread.run_sync(fitter.sweep)
     ceilings = {model.id: model.concurrency for model in known_models().values() if model.concurrency is not None}
     try:
         yield Desk(
@@ -68,6 +71,7 @@ async def compose(
             outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
             rng=SystemRandom(),
             rescue=FileRescue(places),
+            fitter=fitter,
         )
     finally:
         with anyio.CancelScope(shield=True):

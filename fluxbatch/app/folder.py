@@ -86,6 +86,11 @@ class Paths:
         return self.state / "simulator"
 
     @property
+    def fitted(self) -> Path:
+        """Photos made fit for the API; may be deleted at any time."""
+        return self.state / "fitted"
+
+    @property
     def landing(self) -> Path:
         """Half-landed images, on the same filesystem as the output."""
         return self.out / STATE_FOLDER / "landing"

@@ -1,12 +1,9 @@
-"""An output folder held for a run: its lock, ledger, events, memory of photos, and sink."""
+"""An output folder held for a run: its lock, ledger, events, memory of the API, and sink."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -17,21 +14,23 @@ from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "LateMemo", "hold"]
+__all__ = ["HeldFolder", "hold"]
 
 
 @dataclass(frozen=True, slots=True)
 class HeldFolder:
-    """What a run works with in its folder."""
+    """What a run works with in its folder; ``memo`` is what it learned of the API."""
 
     paths: Paths
     ledger: SqliteLedger
     sink: FolderSink
     events: EventLog
+    memo: SqliteMemo
 
 
 @asynccontextmanager
@@ -52,7 +51,12 @@ async def hold(
         ledger = SqliteLedger(paths.ledger, kind=kind)
         try:
             await ledger.open()
-            yield HeldFolder(paths, ledger, sink, events)
+            memo = await anyio.to_thread.run_sync(SqliteMemo, paths.memo)
+            try:
+                yield HeldFolder(paths, ledger, sink, events, memo)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(memo.close)
         finally:
             with anyio.CancelScope(shield=True):
                 await ledger.close()
@@ -80,49 +84,3 @@ def _refuse_network(state: Path, kind: str) -> None:
             f"{state} is on a network filesystem ({kind}), where a ledger can break",
             remedy="keep the ledger on a local disk: --state DIR",
         )
-
-
-class LateMemo:
-    """The ``Memo`` port before it is known where the folder is, or before there is one.
-
-    It remembers nothing until ``open``; without a folder it is a temporary file, which ``settle`` moves there.
-    """
-
-    def __init__(self) -> None:
-        self._memo: SqliteMemo | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-
-    def open(self, path: Path) -> None:
-        """Begin to remember, at ``path`` if its folder is there."""
-        if not path.parent.is_dir():
-            self._temporary = tempfile.TemporaryDirectory(prefix="fluxbatch-")
-            path = Path(self._temporary.name) / path.name
-        self._memo = SqliteMemo(path)
-
-    def settle(self, path: Path) -> None:
-        """The folder exists now: move there. Losing the memory instead is no harm."""
-        if self._temporary is None or self._memo is None:
-            return
-        self._memo.close()
-        with contextlib.suppress(OSError):
-            path.write_bytes((Path(self._temporary.name) / path.name).read_bytes())
-        self._temporary.cleanup()
-        self._temporary = None
-        self._memo = SqliteMemo(path)
-
-    def get(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """What is remembered of these keys."""
-        return self._memo.get(keys) if self._memo is not None else {}
-
-    def put(self, entries: Mapping[str, bytes]) -> None:
-        """Remember."""
-        if self._memo is not None:
-            self._memo.put(entries)
-
-    def close(self) -> None:
-        """Release the file. May be called again."""
-        if self._memo is not None:
-            self._memo.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
+from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.folder import STATE_FOLDER, Paths
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.intake import ManifestFile
     from fluxbatch.ports import RunRow, Tally
 
-__all__ = ["FolderStatus", "find_folder", "look_at", "rewrite_results", "validate"]
+__all__ = ["FolderStatus", "find_folder", "is_held", "look_at", "rewrite_results", "validate"]
 
 
 _MOST_IN_FLIGHT: Final = 10_000
@@ -33,7 +35,7 @@ _MOST_IN_FLIGHT: Final = 10_000
 def validate(sources: Sequence[ManifestFile]) -> tuple[int, Findings]:
     """Check manifests and their photos. Returns how many jobs there are, and what was found. Blocks."""
     findings = Findings()
-    with Intake(sources, findings=findings) as intake:
+    with Intake(sources, findings=findings, memo=photo_memo(), decoder=PillowDecoder()) as intake:
         intake.stage()
         intake.check()
         return intake.total, findings
@@ -120,7 +122,7 @@ async def look_at(paths: Paths) -> FolderStatus:
         under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_IN_FLIGHT)
     finally:
         await ledger.close()
-    held = await anyio.to_thread.run_sync(_is_held, paths)
+    held = await anyio.to_thread.run_sync(is_held, paths)
     usd = sum(record.job.price or 0.0 for record in under_way)
     return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd)
 
@@ -151,7 +153,8 @@ async def _open(paths: Paths) -> SqliteLedger:
     return await SqliteLedger(paths.ledger, readonly=True).open()
 
 
-def _is_held(paths: Paths) -> bool:
+def is_held(paths: Paths) -> bool:
+    """Whether a run is going on in a folder. Blocks."""
     try:
         fd = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

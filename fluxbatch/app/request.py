@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.problem import Problem
     from fluxbatch.model.summary import Progress
-    from fluxbatch.planning.intake import JobList, ManifestFile, PhotoSet
-    from fluxbatch.planning.plan import Quote
+    from fluxbatch.planning.quote import Quote
+    from fluxbatch.planning.sources import SourceSpec
     from fluxbatch.ports import Observer
 
 __all__ = ["CALLED_OFF", "Hooks", "RunRequest", "new_run_id"]
@@ -68,10 +68,11 @@ class RunRequest:
         settings: how the engine behaves.
         ca_file: certificates to trust beside the system's.
         prices: USD of an image by model, over the known list.
+        expect_digest: of the plan that was reviewed; a run that would send anything else is refused. Empty: any.
         run_id: names the run in ledger, events and logs; sorts by time.
     """
 
-    sources: Sequence[ManifestFile | PhotoSet | JobList]
+    sources: Sequence[SourceSpec]
     out: str | Path | None = None
     state: Path | None = None
     base_url: str = DEFAULT_BASE_URL
@@ -81,5 +82,6 @@ class RunRequest:
     settings: Settings = field(default_factory=Settings)
     ca_file: Path | None = None
     prices: Mapping[str, float] = field(default_factory=dict)
+    expect_digest: str = ""
     hooks: Hooks = field(default_factory=Hooks)
     run_id: str = field(default_factory=new_run_id)

@@ -12,20 +12,20 @@ import anyio.to_thread
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
-from fluxbatch.app.folder_state import LateMemo, hold
+from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.survey import Survey
+from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.engine import Engine
 from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.model.summary import Progress, Summary
 from fluxbatch.planning.findings import Findings
-from fluxbatch.planning.intake import Intake
 from fluxbatch.policy.budget import carried_over
 from fluxbatch.ports import RunRow
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
-    from fluxbatch.planning.plan import Quote
+    from fluxbatch.planning.intake import Intake
+    from fluxbatch.planning.quote import Quote
 
 __all__ = ["RunOutcome", "run"]
 
@@ -101,56 +102,39 @@ class _Run:
     async def go(self) -> RunOutcome:
         request = self._request
         self._begun = self._clock.monotonic()
-        if not request.simulate and not request.api_key:
-            raise UsageError(
-                "there is no API key",
-                remedy="set FLUXBATCH_API_KEY (or APIYI_API_KEY, or --api-key-file FILE); without one: --simulate",
-            )
-        memo = LateMemo()
-        intake = await _in_thread(
-            partial(Intake, request.sources, findings=self._findings, memo=memo, prices=request.prices)
-        )
-        try:
-            paths, known = await _in_thread(partial(self._stage, intake, memo))
-            return await self._in_folder(intake, paths, memo, checked=not known)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(intake.close)
-                await anyio.to_thread.run_sync(memo.close)
+        async with take_in(request, self._findings) as intake:
+            paths, known = await _in_thread(partial(self._stage, intake))
+            return await self._in_folder(intake, paths, checked=not known)
 
-    def _stage(self, intake: Intake, memo: LateMemo) -> tuple[Paths, bool]:
+    def _stage(self, intake: Intake) -> tuple[Paths, bool]:
         """Read what is asked for, and find the folder. A new one is only made for what can be run."""
         request = self._request
         intake.stage()
         paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
         known = paths.has_ledger()
-        memo.open(paths.memo)
         if not known:
-            self._check(intake)
+            if not intake.locks:  # where nothing can be there yet, there is something to send
+                self._require_key()
+            check(intake, request, self._findings)
         return paths, known
 
-    def _check(self, intake: Intake) -> None:
-        intake.check()
-        self._gate(intake)
+    def _require_key(self) -> None:
+        if not self._request.simulate and not self._request.api_key:
+            raise UsageError(
+                "there is no API key",
+                remedy="set FLUXBATCH_API_KEY (or APIYI_API_KEY, or --api-key-file FILE); without one: --simulate",
+            )
 
-    def _gate(self, intake: Intake) -> None:
-        """Nothing is sent while anything is wrong, unless what is wrong may be left out."""
-        if self._request.on_invalid == "error" or self._findings.fatal:
-            self._findings.raise_if_errors()
-        if intake.total == 0 and not self._findings.errors:
-            raise UsageError("there are no jobs in what was given", remedy="see the README for a first manifest")
-
-    async def _in_folder(self, intake: Intake, paths: Paths, memo: LateMemo, *, checked: bool) -> RunOutcome:
+    async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
         kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
             folder = await stack.enter_async_context(hold(paths, run_id=self._run_id, kind=kind))
-            await _in_thread(partial(memo.settle, paths.memo))
             base_url, key = request.base_url, request.api_key
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
                 base_url, key = api.base_url, api.key
-            known = await _in_thread(partial(recall, memo, base_url, self._clock.now()))
+            known = await _in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
                 compose(request, folder, run_id=self._run_id, base_url=base_url, key=key, learned=known.limits)
             )
@@ -161,7 +145,7 @@ class _Run:
                 await self._rescue(engine, desk)
                 await self._carry(desk)
                 if not checked:
-                    await _in_thread(partial(self._check, intake))
+                    await _in_thread(partial(check, intake, request, self._findings))
                 quote = await self._plan(intake, folder)
                 desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
@@ -169,10 +153,10 @@ class _Run:
                 facts = {"exit_code": error.exit_code, "stop_reason": CALLED_OFF}
                 await folder.ledger.end(self._run_id, self._clock.now(), facts)
                 raise
-            summary = await self._work(engine, desk, quote, folder, unusable=intake.unusable)
+            summary = await self._work(engine, desk, quote, folder, intake)
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
-                await _in_thread(partial(remember, memo, base_url, self._clock.now(), learned))
+                await _in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
@@ -196,14 +180,17 @@ class _Run:
         request, hooks = self._request, self._request.hooks
         survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
         quote = await survey.quote(self._findings)
-        self._gate(intake)
+        gate(intake, request, self._findings)
         if hooks.warn is not None and (self._findings.warnings or self._findings.errors):
             problems = self._findings.first(_SHOWN_WARNINGS)
             _tell(hooks.warn, problems, self._findings.warnings + self._findings.errors)
-        if request.settings.only and quote.total == 0:
+        if request.expect_digest and quote.digest != request.expect_digest:
             raise UsageError(
-                f"--only {' '.join(request.settings.only)} matches no id", remedy="quote the pattern: 'mug-*'"
+                f"the plan is not the one that was reviewed: its digest is {quote.digest}, not {request.expect_digest}",
+                remedy="look at it again with fluxbatch plan; nothing was sent",
             )
+        if quote.make:
+            self._require_key()
         if quote.unpriced and request.settings.max_cost_usd is not None:
             raise UsageError(
                 f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",
@@ -211,10 +198,10 @@ class _Run:
             )
         if hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
-        await survey.enlist()
+        await survey.enlist(folder.ledger)
         return quote
 
-    async def _work(self, engine: Engine, desk: Desk, quote: Quote, folder: HeldFolder, *, unusable: int) -> Summary:
+    async def _work(self, engine: Engine, desk: Desk, quote: Quote, folder: HeldFolder, intake: Intake) -> Summary:
         hooks, settings = self._request.hooks, self._request.settings
         if settings.max_runtime_s is not None:
             desk.ends_at = self._begun + settings.max_runtime_s
@@ -241,8 +228,9 @@ class _Run:
             desk=desk,
             quote=quote,
             folder=folder,
-            unusable=unusable,
+            unusable=intake.unusable,
             simulated=self._request.simulate,
+            locks=await _in_thread(partial(intake.locks_of, folder.paths.out)),
         )
         summary: Summary | None = None
         with anyio.CancelScope(shield=True):
@@ -285,7 +273,7 @@ class _Run:
 def _promised_s(quote: Quote) -> float:
     """Seconds that the slowest model of a plan promises to take at most."""
     known = known_models()
-    return max((known[model].latency_s if model in known else 0.0 for model in quote.by_model), default=0.0)
+    return max((known[model].latency_s if model in known else 0.0 for model in quote.models), default=0.0)
 
 
 async def _in_thread(function: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop, Summary
@@ -14,9 +15,12 @@ from fluxbatch.ports import Tally
 from fluxbatch.report.results import write_results
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.engine import Desk
-    from fluxbatch.planning.plan import Quote
+    from fluxbatch.planning.quote import Quote
 
 __all__ = ["Settlement"]
 
@@ -28,6 +32,7 @@ class Settlement:
     Attributes:
         unusable: jobs that were left out, since they have no usable id.
         simulated: no money, no model.
+        locks: lock files to be written, by the manifests that have one.
         unwritten: the account could not be written down, and so the run has not gone through.
     """
 
@@ -36,6 +41,7 @@ class Settlement:
     folder: HeldFolder
     unusable: int
     simulated: bool
+    locks: Mapping[str, Path]
     unwritten: bool = False
 
     async def settle(self, wall_s: float) -> Summary:
@@ -48,6 +54,7 @@ class Settlement:
             tally = self._as_far_as_known()
         try:
             await write_results(self.folder.paths.results, ledger.rows(), run_id=desk.run_id, simulated=self.simulated)
+            await write_locks(self.locks, ledger.rows())
         except StorageError as error:
             desk.stop_for_storage(error)
             self.unwritten = True
@@ -107,7 +114,8 @@ class Settlement:
         behind = desk.books.behind
         left = pending or behind or self.unwritten
         stop = desk.stop or (self._models_out() if pending else None)
-        exit_code = stop.exit_code if left and stop is not None else 1 if failed or pending else 0
+        unfinished = failed or pending or self.quote.outdated
+        exit_code = stop.exit_code if left and stop is not None else 1 if unfinished else 0
         return Summary(
             run_id=desk.run_id,
             total=tally.total + self.unusable,

@@ -1,136 +1,240 @@
-"""Planning against the ledger: what a run would do, and writing it down once it may."""
+"""Planning against the ledger and the disk: what a run would do, and writing it down once it may."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
+import orjson
 
+from fluxbatch.app.decided import EXTENSIONS, Decided, enlisted, lands, lands_anew, on_record, overwritten
+from fluxbatch.app.heritage import Heritage
 from fluxbatch.model.problem import Problem, Where
-from fluxbatch.planning.plan import Decision, Quote, decide
-from fluxbatch.ports import Disposition, Enlisted
+from fluxbatch.planning.plan import Prospect, decide, prospect_of, with_needs
+from fluxbatch.planning.quote import Quote
+from fluxbatch.ports import Disposition, Presence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
+    from fluxbatch.app.heritage import Adopting, View
     from fluxbatch.model.job import PlannedJob, Record
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.intake import Intake
-    from fluxbatch.ports import Ledger, Presence, Sink
+    from fluxbatch.planning.orphans import Orphan
+    from fluxbatch.planning.plan import Elsewhere
+    from fluxbatch.ports import Ledger, Sink
     from fluxbatch.settings import Settings
 
 __all__ = ["Survey"]
 
 
 class Survey:
-    """One planner for the quote and for the run: both see the same decisions, since the folder is held."""
+    """One planner for plan, quote and run. While the folder is held, they see the same decisions.
 
-    def __init__(self, intake: Intake, ledger: Ledger, sink: Sink, settings: Settings, run_id: str) -> None:
+    Args:
+        intake: staged and checked.
+        ledger: of the folder, or what stands for one that isn't there yet.
+        sink: the images.
+        settings: what the run is allowed.
+        run_id: of the run; empty if there is none.
+        adopting: whether mere files are taken as outputs.
+        sends: whether images are to be made.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        ledger: View,
+        sink: Sink,
+        settings: Settings,
+        run_id: str = "",
+        *,
+        adopting: Adopting = "none",
+        sends: bool = True,
+    ) -> None:
         self._intake = intake
         self._ledger = ledger
         self._sink = sink
         self._settings = settings
         self._run_id = run_id
+        self._sends = sends and adopting == "none"  # else nothing is made, and so nothing can be in its way
+        self._heritage = Heritage(intake, ledger, sink, adopting)
 
-    async def quote(self, findings: Findings) -> Quote:
-        """Count what the run would do; ids that another manifest claims become findings. Writes nothing."""
+    async def quote(
+        self,
+        findings: Findings,
+        each: Callable[[Decided], None] | None = None,
+        *,
+        batches: Iterator[Sequence[PlannedJob]] | None = None,
+    ) -> Quote:
+        """Count what the run would do; ids that another manifest claims become findings. Writes nothing.
+
+        Args:
+            findings: takes what stands in the way.
+            each: is told of every job, in the order of the plan.
+            batches: the jobs, if they are not those that the intake keeps.
+        """
         quote = Quote()
-        others = await self._other_manifests()
-        async for batch in self._decisions():
-            landing = {job.filename: job for job, record, decision, _ in batch if _lands_anew(job, record, decision)}
+        others = await self._heritage.others()
+        async for batch in self._decisions(batches or self._intake.planned()):
+            landing = {one.job.filename: one for one in batch if self._sends and lands_anew(one)}
             for filename, obstacle in (await self._sink.taken(list(landing))).items():
-                findings.add(_in_the_way(landing[filename], obstacle), fatal=True)
-            for job, record, decision, selected in batch:
+                if not await self._is_copy(landing[filename], obstacle):
+                    findings.add(_in_the_way(landing[filename].job, obstacle), fatal=True)
+            for problem in await self._owned(batch):
+                findings.add(problem, fatal=True)
+            for one in batch:
+                job, record, decision = one.job, one.record, one.decision
                 if record is not None and record.job.manifest != job.manifest and record.job.manifest in others:
                     # to leave the job out would not help: its row is the other manifest's
                     findings.add(_claimed(job, record.job.manifest), fatal=True)
-                if selected:
-                    quote.add(job, record, decision, run_id=self._run_id)
+                if one.selected and self._sends and (file := overwritten(one)):
+                    findings.add(_edited(job, file), fatal=True)
+                if one.selected:
+                    quote.add(job, record, decision, run_id=self._run_id, in_a_row=one.in_a_row)
                 else:
                     quote.left_out += decision.disposition in {Disposition.MAKE, Disposition.FETCH}
+                if each is not None:
+                    each(one)
         return quote
 
-    async def enlist(self) -> None:
-        """Write the plan into the ledger."""
-        for name in await self._gone_manifests():
-            await self._ledger.release(name)
-        async for batch in self._decisions():
-            await self._ledger.enlist(self._run_id, [_enlisted(*decided) for decided in batch])
+    async def _is_copy(self, one: Decided, obstacle: str) -> bool:
+        """Whether what is in the way is the copy that is to be made: of a run that died before it was on record."""
+        elsewhere = one.decision.elsewhere
+        if elsewhere is None or not elsewhere.copied:
+            return False
+        (presence,) = await self._sink.check([replace(elsewhere.stored, file=obstacle, mtime_ns=0)])
+        return presence is Presence.SAME
+
+    async def _owned(self, batch: Sequence[Decided]) -> list[Problem]:
+        """Jobs whose image would replace one that is on record for another job."""
+        landing = [one for one in batch if self._sends and one.selected and lands(one)]
+        files = {f"{one.job.filename}.{extension}": one.job for one in landing for extension in EXTENSIONS}
+        owners = await self._ledger.owners(list(files)) if files else {}
+        return [
+            _another(files[file], file, owner)
+            for file, ids in owners.items()
+            for owner in ids
+            if owner != files[file].id
+        ]
+
+    async def enlist(self, ledger: Ledger) -> None:
+        """Write the plan into the ledger, and copy what only has another id now."""
+        for name in await self._heritage.gone():
+            await ledger.release(name)
+        async for batch in self._decisions(self._intake.planned()):
+            if locked := [on_record(one) for one in batch if one.by_lock]:
+                await ledger.enlist(self._run_id, locked)
+            await ledger.enlist(self._run_id, [await enlisted(one, self._sink) for one in batch])
         # last, so that a run that dies here leaves the earlier plan as the present one
         for name in self._intake.names:
-            await self._ledger.claim(name, self._run_id)
+            await ledger.claim(name, self._run_id)
 
-    async def _decisions(self) -> AsyncIterator[list[tuple[PlannedJob, Record | None, Decision, bool]]]:
+    def orphans(self) -> AsyncIterator[list[Orphan]]:
+        """Images on record that no job asks for any more, by id; those of other manifests are none."""
+        return self._heritage.orphans()
+
+    async def _decisions(self, batches: Iterator[Sequence[PlannedJob]]) -> AsyncIterator[list[Decided]]:
         left = self._settings.limit
-        batches = self._intake.planned()
         while (batch := await anyio.to_thread.run_sync(next, batches, None)) is not None:
             records = await self._ledger.recall([job.id for job in batch])
-            presences = await self._presences(list(records.values()))
-            decided: list[tuple[PlannedJob, Record | None, Decision, bool]] = []
+            stored = {record.job.id: record.stored for record in records.values() if record.stored is not None}
+            presences = await self._heritage.check(stored)
+            locked = await self._heritage.on_lock([job for job in batch if job.id not in records])
+            records |= {job_id: record for job_id, (record, _) in locked.items()}
+            presences |= {job_id: presence for job_id, (_, presence) in locked.items()}
+            elsewhere = await self._heritage.find(batch, records, presences)
+            chosen, expected = await anyio.to_thread.run_sync(self._look_up, batch)
+            decided: list[Decided] = []
             for job in batch:
-                decision = decide(
-                    job,
-                    records.get(job.id),
-                    presences.get(job.id),
-                    retry=self._settings.retry,
-                    retry_altered=self._settings.retry_altered,
-                )
-                selected = self._is_selected(job)
-                if selected and left is not None and decision.disposition is Disposition.MAKE:
+                one = self._decide(job, records.get(job.id), presences.get(job.id), elsewhere.get(job.id), expected)
+                if job.id in locked:
+                    one = _by_lock(one)
+                selected = job.id in chosen and not one.decision.later
+                if selected and left is not None and one.decision.disposition is Disposition.MAKE:
                     selected = left > 0
                     left -= 1
-                decided.append((job, records.get(job.id), decision, selected))
+                if not selected:
+                    one = replace(one, selected=False)
+                # also for the next one: what needs others may come in the same batch
+                expected[job.id] = prospect_of(job, one.record, one.decision, selected=selected), one.in_a_row
+                decided.append(one)
+            if self._intake.chained:
+                await anyio.to_thread.run_sync(self._expect, {job.id: expected[job.id] for job in batch})
             yield decided
 
-    async def _presences(self, records: Sequence[Record]) -> dict[str, Presence]:
-        stored = {record.job.id: record.stored for record in records if record.stored is not None}
-        return dict(zip(stored, await self._sink.check(list(stored.values())), strict=True)) if stored else {}
+    def _look_up(self, batch: Sequence[PlannedJob]) -> tuple[set[str], dict[str, tuple[Prospect, int]]]:
+        chosen = self._intake.chosen([job.id for job in batch])
+        needed = {job_id for job in batch for job_id in job.needs}
+        found = self._intake.expected(sorted(needed)) if needed else {}
+        return chosen, {job_id: _prospect(said) for job_id, said in found.items()}
 
-    def _is_selected(self, job: PlannedJob) -> bool:
-        only = self._settings.only
-        return not only or any(fnmatchcase(job.id, pattern) for pattern in only)
+    def _expect(self, prospects: Mapping[str, tuple[Prospect, int]]) -> None:
+        self._intake.expect({job_id: orjson.dumps(said) for job_id, said in prospects.items()})
 
-    async def _other_manifests(self) -> set[str]:
-        gone = set(await self._gone_manifests())
-        return {name for name in await self._ledger.manifests() if name not in gone} - set(self._intake.names)
+    def _decide(
+        self,
+        job: PlannedJob,
+        record: Record | None,
+        presence: Presence | None,
+        elsewhere: Elsewhere | None,
+        expected: Mapping[str, tuple[Prospect, int]],
+    ) -> Decided:
+        decision = decide(
+            job,
+            record,
+            presence,
+            elsewhere=elsewhere,
+            retry=self._settings.retry,
+            retry_altered=self._settings.retry_altered,
+        )
+        if not job.needs:
+            return Decided(job, record, decision, selected=True)
+        # what isn't planned at all was told as an error
+        needs = {job_id: expected.get(job_id, (Prospect.FAILED, 0)) for job_id in job.needs}
+        decision = with_needs(decision, {job_id: prospect for job_id, (prospect, _) in needs.items()})
+        before = max((number for prospect, number in needs.values() if prospect is Prospect.COMING), default=0)
+        return Decided(job, record, decision, selected=True, in_a_row=before + 1)
 
-    async def _gone_manifests(self) -> list[str]:
-        """Manifests whose file is no longer there: what they claimed is free."""
-        names = await self._ledger.manifests()
-        return [name for name in names if Path(name).is_absolute() and not await anyio.Path(name).exists()]
+
+def _by_lock(one: Decided) -> Decided:
+    """A lock file holds no fields that could say what changed."""
+    decision = one.decision
+    if decision.short:
+        decision = replace(decision, why="changed since fluxbatch.lock was written", short="")
+    return replace(one, decision=decision, by_lock=True)
 
 
-def _enlisted(job: PlannedJob, record: Record | None, decision: Decision, selected: bool) -> Enlisted:
-    if record is not None and not selected:
-        # left out by the user: the row stays what it is, and only keeps its place in the results
-        known = replace(record.job, manifest=job.manifest, position=job.position)
-        return Enlisted(known, Disposition.KEEP, selected=False)
-    if record is not None and decision.disposition is Disposition.REFUSE:
-        # a photo that is away for a moment must not wipe out what was paid, or a URL that is still owed
-        if record.lease is not None:
-            return Enlisted(replace(record.job, position=job.position), Disposition.KEEP, selected=selected)
-        job = replace(job, fingerprint=record.job.fingerprint)
-    return Enlisted(job, decision.disposition, selected=selected, pardon=decision.pardon)
-
-
-def _lands_anew(job: PlannedJob, record: Record | None, decision: Decision) -> bool:
-    """Whether an image is to land under a name under which this job can have none yet."""
-    if decision.disposition not in {Disposition.MAKE, Disposition.FETCH}:
-        return False
-    if record is None or record.job.filename != job.filename:
-        return True
-    # what was paid for may have landed unrecorded; what was never sent can't have
-    return record.stored is None and not (record.charged or record.unknown)
+def _prospect(said: bytes) -> tuple[Prospect, int]:
+    prospect, number = orjson.loads(said)
+    return Prospect(prospect), number
 
 
 def _in_the_way(job: PlannedJob, name: str) -> Problem:
     return Problem(
         Where(job.manifest),
-        f"{name} is in the output folder already, and is not an image of this job",
-        "move it away, or use another output folder (-o); nothing is overwritten",
+        f"{name} is in the output folder already, and is not on record as an image of this job",
+        "fluxbatch adopt takes it as one; else move it away, or use another output folder (-o): nothing is overwritten",
+        job_id=job.id,
+    )
+
+
+def _another(job: PlannedJob, file: str, owner: str) -> Problem:
+    return Problem(
+        Where(job.manifest),
+        f"{file} is the image of the job {owner!r}, which this one would replace",
+        "give the jobs file names of their own, or move the file away; nothing is overwritten",
+        job_id=job.id,
+    )
+
+
+def _edited(job: PlannedJob, file: str) -> Problem:
+    return Problem(
+        Where(job.manifest),
+        f"{file} was edited since it was made, and its job has changed: a new image would replace it",
+        "--retry altered makes it anew, fluxbatch adopt --changed keeps it as it is; or move it away",
         job_id=job.id,
     )
 

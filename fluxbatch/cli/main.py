@@ -20,10 +20,15 @@ __all__ = ["cli", "main"]
 
 _COMMANDS: Final = {
     "run": "make what is missing (and resume: the same command again)",
+    "plan": "what `run` would make, why, and what it would cost",
     "validate": "find all errors of manifests at once, with file and line",
+    "init": "write a manifest to start from: for photos, or for a table",
+    "adopt": "take existing files as the outputs of their jobs",
+    "prune": "remove images that no job asks for any more",
     "status": "counts, spend and failures of a live or past run",
     "models": "models, their limits and prices",
     "simulate": "serve the API simulator",
+    "schema": "JSON Schema of the manifest, for editors",
 }
 _INTERNAL: Final = 70
 _BROKEN_PIPE: Final = 141

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -10,30 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluxbatch.cli.options import Seconds, find_key, price_file_option, prices_of
-from fluxbatch.errors import UsageError
-from fluxbatch.model.state import Reason
-from fluxbatch.settings import DEFAULT_BASE_URL, Settings
-from fluxbatch.telemetry.redact import is_clean
+from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
+from fluxbatch.cli.options import Seconds, find_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from fluxbatch.planning.intake import ManifestFile, PhotoSet
+    from fluxbatch.settings import Settings
     from fluxbatch.telemetry.logs import LogFormat
 
 __all__ = ["run"]
 
-_MANIFESTS: Final = {".yaml", ".yml", ".json", ".toml", ".jsonl", ".ndjson", ".csv", ".tsv"}
-_PHOTOS: Final = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".heic", ".heif", ".avif", ".tif", ".tiff", ".bmp"}
-_ALTERED: Final = "altered"
 _TERMINAL_EVERY_S: Final = 2.0
 _LOG_EVERY_S: Final = 10.0
 
 _HELP: Final = """Make what is missing. To resume a run that was stopped, give the same command again.
 
 \b
-  fluxbatch run jobs.yaml                         a manifest (yaml, json, toml, jsonl, csv, tsv)
+  fluxbatch run jobs.yaml                         a manifest (yaml, json, toml, jsonl, csv, tsv, xlsx, parquet)
   fluxbatch run photos/ -p "White background"     each photo with the same prompt, no manifest
   fluxbatch run photos/ -p "Put the logo of image 2 on the shirt" --with logo.png
   fluxbatch run jobs.yaml --simulate              through the embedded simulator: no key, no cost
@@ -41,25 +32,14 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
+  fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
+  fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
+  fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
 
 @click.command(help=_HELP, short_help="make what is missing")
-@click.argument("what", nargs=-1, required=True, metavar="MANIFEST… | PHOTOS…", type=click.Path(path_type=Path))
-@click.option("-p", "--prompt", help="Prompt for photos given without a manifest.")
-@click.option("--with", "with_images", multiple=True, metavar="IMG", help="Image 2, 3 … of every photo; path or URL.")
-@click.option("--model", metavar="MODEL", help="Model for photos given without a manifest.  [default: flux-2-pro]")
-@click.option("-o", "--out", metavar="DIR", help="Where images land.  [default: beside the manifest, NAME-out]")
-@click.option(
-    "--state",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where the ledger lives, if not in the output folder.",
-)
-@click.option("--simulate", is_flag=True, help="Use the embedded simulator, and an output folder of its own.")
-@click.option(
-    "--base-url", envvar="FLUXBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="Of the API."
-)
+@asking("what")
 @click.option(
     "--api-key-file",
     type=click.Path(path_type=Path),
@@ -73,21 +53,9 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     metavar="FILE",
     help="Certificates to trust beside the system's.",
 )
-@click.option(
-    "--concurrency",
-    type=click.IntRange(1),
-    default=24,
-    show_default=True,
-    help="Requests in flight at most, over all models; it starts low and finds the API's own limits.",
-)
+@asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
-)
-@click.option(
-    "--rpm",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Start at most N requests in any minute, if you know your account's quota.",
 )
 @click.option(
     "--request-timeout",
@@ -116,33 +84,24 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     metavar="DURATION",
     help="Stop sending early enough that everything has landed by then; exit 3 with work left.",
 )
+@asking("money")
+@asking("which")
 @click.option(
-    "--price", multiple=True, metavar="MODEL=USD", help="Price of an image, over the list of `fluxbatch models`."
+    "--canary",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Send N jobs ahead of the others, and stop if more than a share of them fails; exit 3.",
 )
-@price_file_option
 @click.option(
-    "--if-unsure",
-    type=click.Choice(["resend", "hold"]),
-    default="resend",
+    "--canary-share",
+    type=click.FloatRange(0, 1),
+    default=0.2,
     show_default=True,
-    help="A request whose outcome is unknown is sent once more, or held.",
+    metavar="SHARE",
+    help="Of the canaries, this share may fail.",
 )
 @click.option(
-    "--retry",
-    metavar="REASON,…",
-    default="",
-    help="Try failures again that would stay: error codes, or `altered` for edited outputs.",
-)
-@click.option(
-    "--on-invalid",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="Refuse to start over an invalid job, or leave it out.",
-)
-@click.option("--only", multiple=True, metavar="GLOB", help="Only jobs whose id matches.")
-@click.option(
-    "--limit", type=click.IntRange(0), metavar="N", help="Make N images at most; 0 only fetches what is paid for."
+    "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
@@ -151,30 +110,21 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 )
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 @click.option("-v", "--verbose", count=True, help="Tell of every job; twice: of everything.")
-def run(what: tuple[Path, ...], **options: Any) -> int:
+def run(**options: Any) -> int:
     """Make what is missing."""
     import anyio
 
-    from fluxbatch.app.request import RunRequest, new_run_id
+    from fluxbatch.app.request import new_run_id
     from fluxbatch.app.run import run as run_request
 
-    context = click.get_current_context()
-    if options["simulate"] and context.get_parameter_source("base_url") is click.core.ParameterSource.COMMANDLINE:
-        raise UsageError("--simulate and --base-url name two places", remedy="leave one of them out")
-    sources = _sources(what, options["prompt"], options["with_images"], options["model"])
     run_id = new_run_id()
-    request = RunRequest(
+    request = request_of(
+        options,
         run_id=run_id,
-        sources=sources,
-        out=options["out"],
-        state=options["state"],
-        base_url=options["base_url"],
         api_key="" if options["simulate"] else find_key(options["api_key_file"]),
-        simulate=options["simulate"],
-        on_invalid=options["on_invalid"],
         settings=_settings(options),
         ca_file=options["ca_file"],
-        prices=prices_of(options["price"], options["price_file"]),
+        expect_digest=options["expect_digest"],
         hooks=_hooks(options, run_id),
     )
     outcome = anyio.run(run_request, request)
@@ -186,46 +136,16 @@ def run(what: tuple[Path, ...], **options: Any) -> int:
     return outcome.summary.exit_code
 
 
-def _sources(
-    what: Sequence[Path], prompt: str | None, with_images: Sequence[str], model: str | None
-) -> list[ManifestFile | PhotoSet]:
-    from fluxbatch.planning.intake import ManifestFile, PhotoSet
-
-    if prompt is not None:
-        manifests = [path for path in what if path.suffix.lower() in _MANIFESTS and not path.is_dir()]
-        if manifests:
-            raise UsageError(f"-p is for photos, and {manifests[0]} is a manifest", remedy="leave one of them out")
-        return [PhotoSet(tuple(what), prompt, with_images=tuple(with_images), model=model)]
-    for name, value in (("--with", with_images), ("--model", model)):
-        if value:
-            raise UsageError(f"{name} is for photos with -p", remedy="in a manifest, it is a field of the job")
-    for path in what:
-        if path.is_dir() or path.suffix.lower() in _PHOTOS:
-            raise UsageError(
-                f"{path} is no manifest", remedy=f'for photos, say what to do: fluxbatch run {path} -p "…"'
-            )
-    return [ManifestFile(path) for path in what]
-
-
 def _settings(options: dict[str, Any]) -> Settings:
-    reasons = [word.strip() for word in options["retry"].split(",") if word.strip()]
-    for word in reasons:
-        if word != _ALTERED and word not in list(Reason):
-            known = ", ".join([*Reason, _ALTERED])
-            raise UsageError(f"--retry {word}: there is no such reason", remedy=f"there are: {known}")
-    return Settings(
-        concurrency=options["concurrency"],
+    return settings_of(
+        options,
         downloads=options["downloads"],
         request_timeout_s=options["request_timeout"],
         max_attempts=options["max_attempts"],
         max_cost_usd=options["max_cost"],
         max_runtime_s=options["max_runtime"],
-        rpm=options["rpm"],
-        if_unsure=options["if_unsure"],
-        retry=frozenset(Reason(word) for word in reasons if word != _ALTERED),
-        retry_altered=_ALTERED in reasons,
-        limit=options["limit"],
-        only=tuple(options["only"]),
+        canary=options["canary"],
+        canary_share=options["canary_share"],
     )
 
 
@@ -276,24 +196,5 @@ def _show(summary: Any, out: Path, *, as_json: bool, words: bool, aside: bool) -
 
         click.echo(orjson.dumps(summary.as_dict()).decode())
     if words:
-        lines = summary_lines(summary, _shown(out), command=_command())
+        lines = summary_lines(summary, shown(out), command=command_line(without=["--retry"]))
         click.echo("\n".join(lines), err=as_json or aside)
-
-
-def _command() -> str:
-    """What was typed, to be typed again with another ``--retry``; empty if it holds a secret or is of several lines."""
-    said = iter(sys.argv[1:])
-    kept: list[str] = []
-    for word in said:
-        if word == "--retry":
-            next(said, None)
-        elif not word.startswith("--retry="):
-            kept.append(word)
-    command = shlex.join(["fluxbatch", *kept])
-    return command if is_clean(command) else ""
-
-
-def _shown(path: Path) -> Path:
-    """As short as it can be written from here."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.problem import Problem
     from fluxbatch.model.summary import Progress
-    from fluxbatch.planning.plan import Quote
+    from fluxbatch.planning.quote import Quote
     from fluxbatch.telemetry.logs import LogFormat, LogObserver
 
 __all__ = ["Talk", "is_terminal"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from fluxbatch.engine.desk import FULL_DISK_S
+from fluxbatch.engine.desk import FULL_DISK_S, made_for
 from fluxbatch.engine.due import Due, DueQueue
 from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.model.events import DeliveryRetried, JobFailed, JobLost, JobStored
@@ -181,7 +181,7 @@ class Delivery:
 
     async def _store(self, due: Due, stored: Stored) -> None:
         desk, job = self._desk, due.record.job
-        stored = replace(stored, fingerprint=job.fingerprint)
+        stored = made_for(job, stored)
         await desk.advance(due.record, Step(job.id, JobState.GENERATED, JobState.STORED, stored=stored))
         await self._settle(due)
         desk.note(JobStored(at=desk.clock.now(), job_id=job.id, stored=stored))

@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     from random import Random
 
     from fluxbatch.model.events import Event
-    from fluxbatch.model.job import Record, Step
+    from fluxbatch.model.job import PlannedJob, Record, Step, Stored
     from fluxbatch.policy.admission import Load
     from fluxbatch.policy.budget import Budget
     from fluxbatch.policy.outage import Outage
-    from fluxbatch.ports import Clock, Fetcher, Ledger, Limiter, Observer, Provider, Rescue, Sink
+    from fluxbatch.ports import Clock, Fetcher, Fitter, Ledger, Limiter, Observer, Provider, Rescue, Sink
     from fluxbatch.settings import Settings
 
-__all__ = ["FULL_DISK_S", "Bell", "Desk"]
+__all__ = ["FULL_DISK_S", "Bell", "Desk", "made_for"]
 
 FULL_DISK_S: Final = 5.0
 """how often writing is tried again while sink or ledger can't take anything"""
 
 T = TypeVar("T")
+
+
+def made_for(job: PlannedJob, stored: Stored) -> Stored:
+    """An image that landed, with what it was made from."""
+    seed = job.fields.get("seed")
+    return replace(stored, fingerprint=job.fingerprint, model=job.model, seed=seed if isinstance(seed, int) else None)
 
 
 class Bell:
@@ -68,6 +74,7 @@ class Desk:
         answer_s: seconds that an answer takes, as far as is known before the first one.
         in_flight, owed: requests under way, leases not yet stored.
         doubts: unknown outcomes in a row, by model.
+        listeners: are told of each step that was taken.
         stop: why nothing new is sent, once there is a reason.
         models_out: models that turned out to be unavailable, with what was said.
     """
@@ -85,6 +92,7 @@ class Desk:
     outage: Outage
     rng: Random
     rescue: Rescue
+    fitter: Fitter
     url_life_s: float = 600.0
     admission: Callable[[Load], bool] = may_order
     ends_at: float | None = None
@@ -94,6 +102,7 @@ class Desk:
     stop: Stop | None = None
     models_out: dict[str, str] = field(default_factory=dict)
     doubts: defaultdict[str, Doubt] = field(default_factory=lambda: defaultdict(Doubt))
+    listeners: list[Callable[[Step], None]] = field(default_factory=list)
     account: Account = field(default_factory=Account)
     bell: Bell = field(default_factory=Bell)
     books: Books = field(init=False)
@@ -116,6 +125,8 @@ class Desk:
         else:
             await self.insist(lambda: self.books.take(step))
         self.account.add(step)
+        for told in self.listeners:
+            told(step)
         return after(record, step, self.run_id)
 
     async def insist(self, write: Callable[[], Awaitable[T]]) -> T:

@@ -11,15 +11,16 @@ from fluxbatch.engine.delivery import Delivery
 from fluxbatch.engine.desk import FULL_DISK_S
 from fluxbatch.engine.queue import JobQueue
 from fluxbatch.engine.sending import Sending
+from fluxbatch.engine.stranded import Stranded
 from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
 from fluxbatch.model.events import JobFailed, StepsRescued
-from fluxbatch.model.job import Step
-from fluxbatch.model.state import Charge, JobState
+from fluxbatch.model.state import JobState
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
-from fluxbatch.policy.retry import after_interruption
+from fluxbatch.policy.canary import Canary
+from fluxbatch.policy.retry import interruption
 from fluxbatch.policy.runtime import drain_s
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Engine:
         self._delivery = Delivery(desk, self._remake)
         self._trouble = Trouble(desk)
         self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
+        self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
+        desk.listeners += [self._queue.heed, self._canary.heed]
         self._too_dear: set[str] = set()
         self._room_checked = float("-inf")
         self._defect: Exception | None = None
@@ -74,22 +77,11 @@ class Engine:
             desk.note(StepsRescued(at=desk.clock.now(), taken=taken, strays=strays))
         while page := await desk.ledger.in_state(JobState.SUBMITTED, after):
             for record in page:
-                failure = after_interruption(record, if_unsure=desk.settings.if_unsure)
-                to = JobState.PENDING if failure is None else JobState.FAILED
-                step = Step(
-                    record.job.id,
-                    JobState.SUBMITTED,
-                    to,
-                    charge=Charge.UNKNOWN,
-                    usd=record.job.price or 0.0,
-                    attempts=1,
-                    failure=failure,
-                )
+                step = interruption(record, if_unsure=desk.settings.if_unsure)
                 await desk.ledger.advance(step)
-                if failure is not None:
-                    desk.note(
-                        JobFailed(at=desk.clock.now(), job_id=record.job.id, failure=failure, charge=Charge.UNKNOWN)
-                    )
+                if step.failure is not None:
+                    now, job_id = desk.clock.now(), record.job.id
+                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge))
             count += len(page)
             after = page[-1].job.id
         return count
@@ -127,6 +119,8 @@ class Engine:
                         break
                     await self._wait_for(self._next_moments(since), since)
             await self._close_books()
+            if self._queue.has_chains:
+                await Stranded(self._desk).fail()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._delivery.abandon()
@@ -198,13 +192,27 @@ class Engine:
     def _start_requests(self, tasks: TaskGroup) -> None:
         desk = self._desk
         self._too_dear.clear()
+        self._heed_canary()
         while self._has_time() and desk.stop is None and desk.admission(self._load()):
             record = self._queue.take(self._admits, desk.clock.monotonic())
             if record is None:
                 break
+            self._canary.chosen(record.job.id)
             tasks.start_soon(self._guard, self._sending.send, record, self._sending.reserve(record))
-        if self._too_dear and self._too_dear.issuperset(self._queue.models()) and not (desk.in_flight or desk.owed):
+        if self._too_dear and not (desk.in_flight or desk.owed) and self._is_stuck():
             self._stop_for_budget()
+
+    def _is_stuck(self) -> bool:
+        """Whether what is too dear is all that is left, or all that may be sent while the others are held back."""
+        return self._canary.holds or self._too_dear.issuperset(self._queue.models())
+
+    def _heed_canary(self) -> None:
+        desk = self._desk
+        if self._canary.holds and not (desk.in_flight or desk.owed or self._queue.has_retries()):
+            self._canary.give_up()
+        stop = self._canary.stop()
+        if stop is not None and desk.stop is None and self._queue.models():
+            desk.ask_to_stop(stop)
 
     def _stop_for_budget(self) -> None:
         budget, cap = self._desk.budget, self._desk.settings.max_cost_usd or 0.0
@@ -238,6 +246,8 @@ class Engine:
         return drain_s(load, self.answer_s)
 
     def _admits(self, record: Record) -> bool:
+        if not self._canary.admits(record.job.id):
+            return False
         room = self._desk.budget.room(record.job.price or 0.0)
         if room is not Room.YES:
             if room is Room.NO:

@@ -1,4 +1,4 @@
-"""What is to be sent next: retries that are due, then the ledger's pending jobs, page by page."""
+"""What is to be sent next: retries that are due, then the ledger's jobs, page by page; those that came free first."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from fluxbatch.model.state import JobState
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fluxbatch.model.job import Record
+    from fluxbatch.model.job import Record, Step
     from fluxbatch.ports import Ledger
 
 __all__ = ["JobQueue"]
@@ -26,11 +28,24 @@ class JobQueue:
         self._ledger = ledger
         self._run_id = run_id
         self._lanes: dict[str, _Lane] = {}
+        self._waiting = 0
+
+    @property
+    def has_chains(self) -> bool:
+        """Whether there are jobs that waited for others when the run began, and have not been handed out since."""
+        return self._waiting > 0
 
     async def open(self) -> None:
         """Find out which models there is work for."""
         for model in await self._ledger.pending_models(self._run_id):
             self._lanes[model] = _Lane(model)
+        self._waiting = await self._ledger.waiting(self._run_id)
+
+    def heed(self, step: Step) -> None:
+        """A job has taken a step: once it is stored, others may have come free."""
+        if step.to is JobState.STORED and self._waiting:
+            for lane in self._lanes.values():
+                lane.ask = not lane.dropped
 
     async def fill(self) -> None:
         """Bring up the next pages where a lane runs low."""
@@ -40,9 +55,19 @@ class JobQueue:
                 lane.ready.extend(page)
                 lane.drained = len(page) < _PAGE
                 lane.cursor = page[-1].job.position if page else lane.cursor
+            if lane.ask and len(lane.freed) < _PAGE // 2:
+                lane.ask = False  # before the question: what comes free meanwhile is asked for again
+                page = await self._ledger.freed(self._run_id, lane.model, _PAGE)
+                lane.freed.extend(page)
+                lane.ask = lane.ask or len(page) == _PAGE
+                self._waiting -= len(page)
 
     def take(self, admits: Callable[[Record], bool], now: float) -> Record | None:
-        """The next job that may be sent: a retry that is due, else the first of the plan. ``now`` is monotonic."""
+        """The next job that may be sent, ``now`` in monotonic seconds.
+
+        A retry that is due, else one that came free (chains are finished before others are begun), else the first of
+        the plan.
+        """
         heads = [head for lane in self._lanes.values() if (head := lane.head(now)) is not None]
         for _, _, lane, record in sorted(heads, key=lambda head: head[:2]):
             if admits(record):
@@ -65,8 +90,12 @@ class JobQueue:
         moments = (lane.waiting[0][0] for lane in self._lanes.values() if lane.waiting)
         return min((moment for moment in moments if moment > now), default=None)
 
+    def has_retries(self) -> bool:
+        """Whether jobs wait to be sent again."""
+        return any(lane.waiting for lane in self._lanes.values())
+
     def models(self) -> list[str]:
-        """Models with work left."""
+        """Models with work left, but for what waits for others."""
         return [lane.model for lane in self._lanes.values() if not lane.is_empty]
 
 
@@ -74,28 +103,32 @@ class _Lane:
     def __init__(self, model: str, *, drained: bool = False, dropped: bool = False) -> None:
         self.model = model
         self.ready: deque[Record] = deque()
+        self.freed: deque[Record] = deque()
         self.waiting: list[tuple[float, int, Record]] = []
         self.cursor = -1
         self.drained = drained
         self.dropped = dropped
+        self.ask = False
 
     @property
     def is_empty(self) -> bool:
-        return self.drained and not self.ready and not self.waiting
+        return self.drained and not (self.ask or self.ready or self.freed or self.waiting)
 
     def head(self, now: float) -> tuple[int, int, _Lane, Record] | None:
         if self._is_due(now):
             _, position, record = self.waiting[0]
             return 0, position, self, record
-        if self.ready and len(self.waiting) < _MOST_WAITING:
-            return 1, self.ready[0].job.position, self, self.ready[0]
+        if len(self.waiting) < _MOST_WAITING:
+            for rank, jobs in enumerate((self.freed, self.ready), 1):
+                if jobs:
+                    return rank, jobs[0].job.position, self, jobs[0]
         return None
 
     def pop(self, now: float) -> None:
         if self._is_due(now):
             heapq.heappop(self.waiting)
         else:
-            self.ready.popleft()
+            (self.freed or self.ready).popleft()
 
     def _is_due(self, now: float) -> bool:
         return bool(self.waiting) and self.waiting[0][0] <= now

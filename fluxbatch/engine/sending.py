@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from fluxbatch.engine.desk import made_for
+from fluxbatch.engine.inputs import Inputs
 from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
 from fluxbatch.model.answer import Action, Inline, Refused
 from fluxbatch.model.events import JobFailed, JobGranted, JobRequeued, JobStored, JobSubmitted
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from fluxbatch.engine.queue import JobQueue
     from fluxbatch.engine.trouble import Ticket, Trouble
     from fluxbatch.model.answer import Answer, Granted, Verdict
-    from fluxbatch.model.job import Record
+    from fluxbatch.model.job import PlannedJob, Record
 
 __all__ = ["Sending"]
 
@@ -36,6 +37,7 @@ class Sending:
         self._queue = queue
         self._delivery = delivery
         self._trouble = trouble
+        self._inputs = Inputs(desk)
         self._refusals: dict[str, int] = {}
         self._doubted: dict[str, float] = {}
         self._slow_s: float | None = None
@@ -59,6 +61,9 @@ class Sending:
             if spent is not None:
                 await self._fail(record, spent, Charge.NONE, frm=JobState.PENDING)
                 return
+            ready = await self._make_ready(record)
+            if ready is None:
+                return
             record = await desk.advance(record, Step(job.id, JobState.PENDING, JobState.SUBMITTED))
             if desk.stop is not None:
                 # a reason to stop came up while this was written: it was not sent
@@ -72,7 +77,7 @@ class Sending:
             )
             # from here to the answer, the request may have been billed whatever breaks
             charge = Charge.UNKNOWN
-            charge = await self._attempt(record, ticket, desk.clock.monotonic())
+            charge = await self._attempt(record, ready, ticket, desk.clock.monotonic())
         except StorageError as error:
             desk.stop_for_storage(error)
         finally:
@@ -81,12 +86,20 @@ class Sending:
             desk.budget.settle(job.price or 0.0, charge)
             desk.bell.ring()
 
-    async def _attempt(self, record: Record, ticket: Ticket, begun: float) -> Charge:
+    async def _make_ready(self, record: Record) -> PlannedJob | None:
+        """The job with its images as they are sent; None if it is not to be sent, or not yet."""
         try:
-            answer = await self._desk.provider.generate(record.job)
+            ready = await self._inputs.ready(record.job)
         except PhotoError as error:
-            reason = Reason.INPUT_CHANGED if isinstance(error, PhotoChanged) else Reason.BAD_IMAGE
-            await self._fail(record, Failure(reason, str(error)), Charge.NONE)
+            await self._fail(record, _failure_of(error), Charge.NONE, frm=JobState.PENDING)
+            return None
+        return ready if self._desk.stop is None else None
+
+    async def _attempt(self, record: Record, ready: PlannedJob, ticket: Ticket, begun: float) -> Charge:
+        try:
+            answer = await self._desk.provider.generate(ready)
+        except PhotoError as error:
+            await self._fail(record, _failure_of(error), Charge.NONE)
             return Charge.NONE
         if not isinstance(answer, Refused):
             took = self._desk.clock.monotonic() - begun
@@ -131,7 +144,7 @@ class Sending:
         landing = await desk.insist(lambda: desk.sink.adopt(answer.path))
         try:
             stored = await desk.insist(lambda: landing.commit(job.filename))
-            stored = replace(stored, fingerprint=job.fingerprint)
+            stored = made_for(job, stored)
         except DeliveryError as error:
             verdict = judge(Complaint(200, message=str(error)))
             paused_s = self._end(ticket, Refused(verdict, answer.request_id))
@@ -236,3 +249,7 @@ class Sending:
         )
         await desk.advance(record, step)
         desk.note(JobFailed(at=desk.clock.now(), job_id=job.id, failure=failure, charge=charge))
+
+
+def _failure_of(error: PhotoError) -> Failure:
+    return Failure(Reason.INPUT_CHANGED if isinstance(error, PhotoChanged) else Reason.BAD_IMAGE, str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.formats.exif import orientation
@@ -16,8 +17,16 @@ __all__ = ["inspect_png"]
 
 _COMPONENTS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PALETTE: Final = 3
+_ALPHA: Final = frozenset({4, 6})
 _MOST_CHUNKS: Final = 200_000
 _MOST_EXIF: Final = 64 * 1024
+
+
+@dataclass(slots=True)
+class _Found:
+    orientation: int = 1
+    animated: bool = False
+    transparency: bool = False
 
 
 def inspect_png(window: Window) -> ImageFacts:
@@ -32,7 +41,7 @@ def inspect_png(window: Window) -> ImageFacts:
     width, height, bits, colour = struct.unpack_from(">IIBB", window.at(16, 13))
     if not (0 < width < 1 << 31 and 0 < height < 1 << 31 and colour in _COMPONENTS):
         raise NotAnImage("its PNG header gives no usable width, height and colour type", kind="damaged")
-    turned, animated = _walk(window)
+    found = _walk(window)
     return ImageFacts(
         mime="image/png",
         extension="png",
@@ -41,27 +50,30 @@ def inspect_png(window: Window) -> ImageFacts:
         components=_COMPONENTS[colour],
         bits=bits,
         palette=colour == _PALETTE,
-        orientation=turned,
-        animated=animated,
+        alpha=colour in _ALPHA or found.transparency,
+        orientation=found.orientation,
+        animated=found.animated,
     )
 
 
-def _walk(window: Window) -> tuple[int, bool]:
-    """Check all chunks; EXIF orientation and whether it is animated."""
-    offset, turned, animated, data = 8, 1, False, False
+def _walk(window: Window) -> _Found:
+    """Check all chunks, and find what is told by them."""
+    offset, data, found = 8, False, _Found()
     for _ in range(_MOST_CHUNKS):
         length, name = _chunk_header(window, offset)
         _check_crc(window, offset, length, name)
         if name == b"IEND":
             if not data:
                 raise NotAnImage("it is a PNG without image data", kind="damaged")
-            return turned, animated
+            return found
         if name == b"IDAT":
             data = True
         elif name == b"acTL":
-            animated = True
+            found.animated = True
+        elif name == b"tRNS":
+            found.transparency = True
         elif name == b"eXIf" and length <= _MOST_EXIF:
-            turned = orientation(window.at(offset + 8, length))
+            found.orientation = orientation(window.at(offset + 8, length))
         offset += 12 + length
     raise NotAnImage("its PNG chunks never end", kind="damaged")
 

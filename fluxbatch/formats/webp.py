@@ -46,6 +46,7 @@ def inspect_webp(window: Window) -> ImageFacts:
         width=header.width,
         height=header.height,
         components=4 if header.alpha else 3,
+        alpha=header.alpha,
         orientation=header.orientation,
         animated=header.animated,
     )

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Failure",
+    "Fit",
+    "Fitting",
     "Image",
+    "JobOutput",
     "Json",
     "Lease",
     "Photo",
@@ -27,6 +30,46 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """What the user wants done to photos before they are sent.
+
+    Attributes:
+        off: nothing at all; else what the API would refuse or see wrongly is mended.
+        max_megapixels: a larger photo is made smaller (a megapixel is 1024 × 1024).
+        multiple_of: pixels; sides that are no multiple of it lose what is over, at both edges.
+        long_edge: pixels; a photo with a longer side is made smaller.
+        background: ``#RRGGBB``, put behind what is transparent.
+    """
+
+    off: bool = False
+    max_megapixels: float | None = None
+    multiple_of: int | None = None
+    long_edge: int | None = None
+    background: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """What is done to one photo before it is sent, in this order; always turned upright and brought to 8-bit RGB.
+
+    Attributes:
+        width, height: pixels that it is scaled to, once upright.
+        crop_width, crop_height: pixels that are left of its middle.
+        mime: of the bytes that are sent: ``image/jpeg`` or ``image/png`` (with alpha, if there is any).
+        background: ``#RRGGBB`` behind what is transparent, empty to leave that as it is.
+        why: what is wrong with the photo or asked for, in words for people.
+    """
+
+    width: int
+    height: int
+    crop_width: int
+    crop_height: int
+    mime: str
+    background: str = ""
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """A local reference image, as it was when it was checked.
 
@@ -38,6 +81,7 @@ class Photo:
         mtime_ns, inode: with ``size``, how a later change is noticed without reading the file again.
         width, height: pixels.
         digest: blake3 of the bytes, hex.
+        fitting: what is done to it before it is sent; None if it goes byte for byte.
     """
 
     ref: str
@@ -49,6 +93,7 @@ class Photo:
     width: int
     height: int
     digest: str
+    fitting: Fitting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +103,25 @@ class RemoteImage:
     ref: str
 
 
-Image: TypeAlias = Photo | RemoteImage
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """The output of another job as a reference image; that job has to be stored first.
+
+    Attributes:
+        job: its id.
+        fit: what is to be done to it before it is sent; None if it goes as it is.
+    """
+
+    job: str
+    fit: Fit | None = None
+
+    @property
+    def ref(self) -> str:
+        """How it is named among other references."""
+        return f"job:{self.job}"
+
+
+Image: TypeAlias = Photo | RemoteImage | JobOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +154,11 @@ class PlannedJob:
     meta: Mapping[str, Json] = field(default_factory=dict)
     defect: Failure | None = None
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the jobs whose output this one takes, each once."""
+        return tuple(dict.fromkeys(image.job for image in self.images if isinstance(image, JobOutput)))
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -121,6 +189,7 @@ class Stored:
         mtime_ns: of the file once landed; tells an untouched output without reading it.
         fingerprint: of the job that it was made for.
         url_age_s: seconds from generation to the last byte; None if the image came in the answer itself.
+        model, seed: that it was made with; empty and None if they are those of the job, as in ledgers of old.
     """
 
     file: str
@@ -131,6 +200,8 @@ class Stored:
     mtime_ns: int = 0
     fingerprint: str = ""
     url_age_s: float | None = None
+    model: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

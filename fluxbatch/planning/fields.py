@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from fluxbatch.model.flux import DEFAULT_MODEL, known_models
 
-__all__ = ["IMAGE_FIELDS", "JOB_KEYS", "DefaultFields", "EntryFields", "JobFields"]
+__all__ = ["IMAGE_FIELDS", "JOB_KEYS", "DefaultFields", "EntryFields", "FitFields", "JobFields", "VariantFields"]
 
 
 def _numeral(value: Any) -> Any:
@@ -35,7 +35,11 @@ _Tolerance: TypeAlias = Annotated[int, Field(ge=0, le=6), BeforeValidator(_numer
 _Steps: TypeAlias = Annotated[int, Field(ge=1, le=50), BeforeValidator(_numeral)]
 _Guidance: TypeAlias = Annotated[float, Field(ge=1.5, le=10.0, allow_inf_nan=False), BeforeValidator(_numeral)]
 _Truth: TypeAlias = Annotated[bool, BeforeValidator(_trimmed)]
-_Reference: TypeAlias = Annotated[str, Field(description="path relative to the manifest, or public URL")]
+_Megapixels: TypeAlias = Annotated[float, Field(ge=0.01, le=20, allow_inf_nan=False), BeforeValidator(_numeral)]
+_Multiple: TypeAlias = Annotated[int, Field(ge=1, le=256), BeforeValidator(_numeral)]
+_Edge: TypeAlias = Annotated[int, Field(ge=64, le=16384), BeforeValidator(_numeral)]
+_Count: TypeAlias = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_numeral)]
+_Path: TypeAlias = Annotated[str, Field(description="path relative to the manifest, or public URL")]
 
 
 class JobFields(BaseModel):
@@ -48,16 +52,24 @@ class JobFields(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     # Any text: a model that is not listed is known once its price is given.
-    model: _Text = Field(DEFAULT_MODEL, description="the model to use", json_schema_extra={"enum": [*known_models()]})
+    model: _Text = Field(
+        DEFAULT_MODEL,
+        description="the model to use; `fluxbatch models` lists limits and prices",
+        examples=[*known_models()],
+    )
     prompt: _Text | None = Field(
         None, description="what to make; 'image 1', 'image 2' … mean the reference images in their order"
     )
     aspect_ratio: _Text | None = Field(
-        None, description="shape of the result, width:height, as 16:9; by default that of image 1"
+        None,
+        description="shape of the result, width:height, as 16:9; by default that of image 1",
+        examples=["1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3"],
     )
     width: _Side | None = Field(None, description="pixels, a multiple of 16, together with height")
     height: _Side | None = Field(None, description="pixels, a multiple of 16, together with width")
-    size: _Text | None = Field(None, description="width and height in one, as 1024x768")
+    size: _Text | None = Field(
+        None, description="width and height in one, as 1024x768", examples=["1024x1024", "1024x768", "768x1024"]
+    )
     seed: _Seed | None = Field(None, description="the same seed and settings give a consistent result")
     safety_tolerance: _Tolerance | None = Field(None, description="0 strictest to 6")
     output_format: Literal["jpeg", "png"] = Field("jpeg", description="format of the result")
@@ -68,10 +80,49 @@ class JobFields(BaseModel):
     )
 
 
-class DefaultFields(JobFields):
+class FitFields(BaseModel):
+    """What is done to photos before they are sent, beside what has to be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_megapixels: _Megapixels | None = Field(None, description="make larger photos smaller; 1 is 1024×1024 pixels")
+    multiple_of: _Multiple | None = Field(None, description="crop sides to multiples of so many pixels, as 16")
+    long_edge: _Edge | None = Field(None, description="make photos smaller whose longer side has more pixels")
+    background: _Text | None = Field(
+        None, description="colour behind what is transparent, as #FFFFFF", pattern="^#[0-9A-Fa-f]{6}$"
+    )
+
+
+class VariantFields(BaseModel):
+    """How many images of one job."""
+
+    variants: _Count | None = Field(None, description="make so many, with different seeds: ID-1, ID-2, …")
+
+
+class OutputReference(BaseModel):
+    """The image of another job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job: str | int = Field(description="id of the job whose image this is; it is made first")
+
+
+_Reference: TypeAlias = _Path | OutputReference
+_Images: TypeAlias = Annotated[list[_Reference], Field(max_length=8)]
+_Prompt: TypeAlias = Annotated[str, Field(description="what to make of image 1, the result so far")]
+
+
+class ChainStep(JobFields):
+    """A step of a chain with fields of its own."""
+
+    prompt: _Text = Field(description="what to make of image 1, the result so far")
+    images: list[_Reference] | None = Field(None, max_length=7, description="image 2 and on of this step")
+
+
+class DefaultFields(JobFields, VariantFields):
     """What jobs may have in common."""
 
-    images: list[_Reference] | None = Field(None, max_length=8, description="the reference images, image 1 first")
+    images: _Images | str | None = Field(None, description="the reference images, image 1 first; or a single one")
     input_image: _Reference | None = None
     input_image_2: _Reference | None = None
     input_image_3: _Reference | None = None
@@ -82,6 +133,18 @@ class DefaultFields(JobFields):
     input_image_8: _Reference | None = None
     meta: dict[str, Any] | None = Field(None, description="echoed into the results")
     extra: dict[str, Any] | None = Field(None, description="request fields that this version does not know")
+    prompt_file: _Text | None = Field(None, description="a text file with the prompt, relative to the manifest")
+    fit: Literal["auto", "off"] | FitFields | None = Field(
+        None,
+        description="how photos are made fit for the API: auto mends what it would refuse or see wrongly, off sends"
+        " every photo as it is",
+    )
+    chain: list[_Prompt | ChainStep] | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="prompts, one after the other, each for the result of the one before: ID-step1, ID-step2, … ID",
+    )
 
 
 class EntryFields(DefaultFields):

@@ -17,24 +17,43 @@ __all__ = ["fingerprint", "short_digest"]
 _VERSION: Final = 1
 
 
-def fingerprint(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> str:
+def fingerprint(
+    fields: Mapping[str, Json],
+    images: Sequence[str],
+    extra: Mapping[str, Json],
+    fit: Mapping[str, Json] | None = None,
+) -> str:
     """The fingerprint of a job.
 
     Our own defaults are no part of it: were they, a new default would buy whole catalogues again.
 
     Args:
         fields: of the request as the user wrote them, typed, after the manifest's defaults.
-        images: image 1 first, the digest of a local photo or the URL of a remote one.
+        images: image 1 first: the digest of a local photo, the URL of a remote one, ``job:`` and the fingerprint of
+            another job whose output it is.
         extra: request fields that this version does not know.
+        fit: what the user wants done to photos; nothing for what happens by itself.
     """
-    return _digest(fields, images, extra).hexdigest()
+    return _digest(fields, images, extra, fit).hexdigest()
 
 
-def short_digest(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> str:
+def short_digest(
+    fields: Mapping[str, Json],
+    images: Sequence[str],
+    extra: Mapping[str, Json],
+    fit: Mapping[str, Json] | None = None,
+) -> str:
     """Eight hex digits of a job as written (images by their names), for ids that nobody wrote."""
-    return _digest(fields, images, extra).hexdigest(4)
+    return _digest(fields, images, extra, fit).hexdigest(4)
 
 
-def _digest(fields: Mapping[str, Json], images: Sequence[str], extra: Mapping[str, Json]) -> blake3:
-    whole = {"v": _VERSION, "fields": fields, "images": images, "extra": extra}
+def _digest(
+    fields: Mapping[str, Json],
+    images: Sequence[str],
+    extra: Mapping[str, Json],
+    fit: Mapping[str, Json] | None,
+) -> blake3:
+    whole: dict[str, object] = {"v": _VERSION, "fields": fields, "images": images, "extra": extra}
+    if fit:
+        whole["fit"] = fit
     return blake3(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS))

@@ -38,10 +38,16 @@ def shown(value: Any) -> str:
 
 
 class Unreadable(Exception):
-    """A manifest, or a row of it, that can't be read at all; ``line`` is 1-based, 0 = the file as a whole."""
+    """A manifest, or a row of it, that can't be read at all.
 
-    def __init__(self, line: int, message: str, remedy: str = "") -> None:
+    Attributes:
+        line: 1-based, 0 = the file as a whole.
+        file: that it is a line of, if that is not the manifest.
+    """
+
+    def __init__(self, line: int, message: str, remedy: str = "", file: str = "") -> None:
         super().__init__(message)
         self.line = line
+        self.file = file
         self.message = message
         self.remedy = remedy

@@ -13,6 +13,10 @@ from blake3 import blake3
 from fluxbatch.planning.fingerprint import short_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fluxbatch.model.job import Json
+    from fluxbatch.planning.references import Reference
     from fluxbatch.planning.spec import Spec
 
 __all__ = ["clash_key", "derived_id", "derived_seed", "unsafe_name"]
@@ -37,9 +41,12 @@ def derived_seed(job_id: str) -> int:
 def derived_id(spec: Spec) -> str:
     """An id for a job that has none: the name of image 1 or the first words of the prompt, then 8 hex of the job."""
     fields = spec.fields
+    if spec.chain:
+        steps: list[Json] = [[link.fields, list(_names(link.images))] for link in spec.chain]
+        fields = {**fields, "chain": steps}
     if spec.flaws:  # fields that are wrong are left out, which must not make different jobs the same
         fields = {**fields, "flaws": [flaw.message for flaw in spec.flaws]}
-    return f"{_stem(spec)}-{short_digest(fields, spec.images, spec.extra)}"
+    return f"{_stem(spec)}-{short_digest(fields, _names(spec.images), spec.extra, spec.fit)}"
 
 
 def clash_key(name: str) -> str:
@@ -107,13 +114,20 @@ def _too_long(name: str, limit: int) -> str:
     return f"'{name[:40]}…' is too long: {len(name.encode())} bytes, the limit is {limit}"
 
 
+def _names(images: Sequence[Reference]) -> list[str]:
+    return [image if isinstance(image, str) else f"job:{image['job']}" for image in images]
+
+
 def _stem(spec: Spec) -> str:
-    if spec.images:
-        ref = spec.images[0]
+    ref = spec.images[0] if spec.images else ""
+    if isinstance(ref, dict):
+        words = [ref["job"]]
+    elif ref:
         path = unquote(urlsplit(ref).path) if ref.startswith(("http://", "https://")) else ref
         words = [posixpath.splitext(posixpath.basename(path))[0]]
     else:
-        words = str(spec.fields.get("prompt", ""))[:400].lower().split()[:_WORDS]
+        prompt = spec.chain[0].fields.get("prompt", "") if spec.chain else spec.fields.get("prompt", "")
+        words = str(prompt)[:400].lower().split()[:_WORDS]
     safe = "-".join(re.sub(r"[^\w.]+", "-", word).strip("-._") for word in words)
     shortened = re.sub(r"-{2,}", "-", safe).encode("utf-8", "ignore")[:_LONGEST_STEM].decode("utf-8", "ignore")
     return shortened.strip("-._") or "job"

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 
-from fluxbatch.model.problem import Level, Problem, Where
-from fluxbatch.planning.flaw import Unreadable
+from fluxbatch.planning.choice import Choice
+from fluxbatch.planning.flaw import Flaw
+from fluxbatch.planning.graph import Graph
+from fluxbatch.planning.ids import clash_key
+from fluxbatch.planning.orphans import Orphans
 from fluxbatch.planning.photos import PhotoBook
 from fluxbatch.planning.planner import Planner, load_job
-from fluxbatch.planning.reading.draft import Fault
-from fluxbatch.planning.scratch import Clash, Scratch
+from fluxbatch.planning.scratch import Scratch
 from fluxbatch.planning.sources import JobList, ManifestFile, PhotoSet, SourceSpec
-from fluxbatch.planning.staging import Body, stage_draft
+from fluxbatch.planning.stager import Stager
+from fluxbatch.planning.staging import Body, defect_message, problem_of
+from fluxbatch.planning.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from fluxbatch.model.job import PlannedJob
+    from fluxbatch.model.job import PlannedJob, Stored
     from fluxbatch.planning.findings import Findings
-    from fluxbatch.planning.reading.draft import Opened
-    from fluxbatch.planning.templates import Template
-    from fluxbatch.ports import Memo
+    from fluxbatch.planning.scratch import StagedRow
+    from fluxbatch.ports import Decoder, Memo
 
 __all__ = ["Intake", "JobList", "ManifestFile", "PhotoSet", "SourceSpec"]
 
 _BATCH: Final = 256
-_ID_ALONE: Final = frozenset({"{{ id }}", "{{id}}"})
-_IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
-
-
-@dataclass(slots=True)
-class _Taken:
-    """What is known of a source once it is open: the folder of its paths, and its own ``out:``."""
-
-    base: str = ""
-    out: Path | None = None
+_SHOWN_OF_CIRCLE: Final = 8
 
 
 class Intake:
@@ -53,6 +48,11 @@ class Intake:
         findings: takes what is wrong.
         memo: remembers photos from run to run.
         prices: USD per image by model, before the price list of fluxbatch.
+        decoder: looks into files of kinds that the API doesn't take.
+        locks: take the word of lock files; they are about real images, not about simulated ones.
+
+    Attributes:
+        orphans: images that no job asks for, as far as they were looked for.
     """
 
     def __init__(
@@ -62,16 +62,20 @@ class Intake:
         findings: Findings,
         memo: Memo | None = None,
         prices: Mapping[str, float] | None = None,
+        decoder: Decoder | None = None,
+        locks: bool = True,
     ) -> None:
         self._sources = tuple(sources)
         self._names = [source.name for source in self._sources]
         self._findings = findings
         self._prices = dict(prices or {})
         self._scratch = Scratch()
-        self._photos = PhotoBook(self._scratch, memo)
-        self._taken: list[_Taken] = [_Taken() for _ in self._sources]
-        self._total = 0
-        self._unusable = 0
+        self._memo = memo
+        self._photos = PhotoBook(self._scratch, memo, decoder)
+        self._graph = Graph(self._scratch)
+        self._stager = Stager(self._sources, self._scratch, findings, with_locks=locks)
+        self.orphans = Orphans(self._scratch)
+        self._choice: Choice | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -82,8 +86,10 @@ class Intake:
         self.close()
 
     def close(self) -> None:
-        """Free the scratch space. May be called again."""
+        """Free the scratch space and let go of the memo. May be called again."""
         self._scratch.close()
+        if self._memo is not None:
+            self._memo.close()
 
     @property
     def names(self) -> list[str]:
@@ -95,18 +101,18 @@ class Intake:
         """For each source its name, its own ``out:`` made absolute (once staged), and where images go without one."""
         return [
             (source.name, taken.out, source.default_out)
-            for source, taken in zip(self._sources, self._taken, strict=True)
+            for source, taken in zip(self._sources, self._stager.taken, strict=True)
         ]
 
     @property
     def total(self) -> int:
         """Rows that were staged, invalid ones included."""
-        return self._total
+        return self._stager.total
 
     @property
     def unusable(self) -> int:
         """Rows that can't be known by an id (not readable, a bad id, a clash) and so are not among the planned."""
-        return self._unusable
+        return self._stager.unusable
 
     def stage(self) -> None:
         """Read every source: syntax, types, ids and clashes.
@@ -114,18 +120,8 @@ class Intake:
         Raises:
             StorageError: the temporary folder is full.
         """
-        seen: set[str] = set()
-        for number, source in enumerate(self._sources):
-            if source.name in seen:
-                again = Problem(Where(source.name), "is given twice", "give it once")
-                self._findings.add(again, position=self._total, fatal=True)
-                continue
-            seen.add(source.name)
-            self._stage_source(number, source)
-        for clash in self._scratch.clashes():
-            self._unusable += 1
-            problem = _clash_problem(clash, self._sources[clash.source])
-            self._findings.add(problem, position=clash.position)
+        self._stager.stage()
+        self._graph.settle()
 
     def check(self) -> None:
         """Check every staged row as if it were to be sent: photos, limits of its model. Sends nothing.
@@ -133,82 +129,103 @@ class Intake:
         Raises:
             StorageError: the temporary folder is full.
         """
-        bases = [taken.base for taken in self._taken]
-        planner = Planner(self.names, bases, self._photos, self._findings, self._prices)
-        for rows in self._scratch.rows(_BATCH):
-            for job in planner.plan(rows):
-                self._scratch.add_job(job.position, orjson.dumps(job))
-        self._photos.close()
+        for jobs in self.checked():
+            for job in jobs:
+                self._scratch.add_job(orjson.dumps(job))
         self._scratch.flush()
 
+    def checked(self) -> Iterator[list[PlannedJob]]:
+        """``check`` and hand the jobs out as they come, in the order of ``planned``, which then has none of them.
+
+        For whoever looks at each job once.
+        """
+        upstream = Upstream(self._scratch, self._graph)
+        bases = [taken.base for taken in self._stager.taken]
+        planner = Planner(self.names, bases, self._photos, upstream, self._findings, self._prices)
+        for rows in self._scratch.rows(_BATCH):
+            yield planner.plan(rows)
+        while not self._graph.empty:
+            rows = self._graph.unblocked(_BATCH) or self._out_of_circle()
+            if not rows:
+                break
+            yield planner.plan(rows)
+        self._photos.close()
+
+    def choose(self, only: Sequence[str] = (), *, sample: int | None = None, seed: int = 0) -> int:
+        """Choose jobs by patterns of their ids, or at random, and all that these need. Returns how many are wanted."""
+        self._choice = Choice(self._scratch, only=only, sample=sample, seed=seed)
+        return self._choice.wanted
+
     def planned(self, batch: int = _BATCH) -> Iterator[list[PlannedJob]]:
-        """All jobs that have an id, in order, in batches; the invalid ones carry a ``defect``."""
+        """All jobs that have an id, in batches; the invalid ones carry a ``defect``.
+
+        In order, except that what needs others comes after them.
+        """
         for bodies in self._scratch.jobs(batch):
             yield [load_job(body) for body in bodies]
 
-    def _stage_source(self, number: int, source: SourceSpec) -> None:
-        start, label = self._total, str(source.path) if isinstance(source, ManifestFile) else source.name
-        faults: list[Fault] = []
-        try:
-            opened = source.open()
-            faults = opened.faults
-            base = opened.base.absolute()
-            self._taken[number] = _Taken(str(base), base / opened.out if opened.out else None)
-            self._stage_rows(number, opened)
-        except Unreadable as problem:
-            faults.append(Fault(problem.line, problem.message, problem.remedy))
-        except OSError as error:
-            faults.append(Fault(0, f"can't be read: {error.strerror}", "check its permissions"))
-        for fault in faults:
-            level = Level.WARNING if fault.warning else Level.ERROR
-            problem_found = Problem(Where(label, fault.line), fault.message, fault.remedy, fault.field, level=level)
-            self._findings.add(problem_found, position=start, fatal=True)
+    def chosen(self, ids: Sequence[str]) -> set[str]:
+        """Which of these jobs are chosen; all, if nothing was."""
+        return set(ids) if self._choice is None else self._choice.among(ids)
 
-    def _stage_rows(self, number: int, opened: Opened) -> None:
-        template = _template(opened)
-        for draft in opened.drafts:
-            position = self._total
-            self._total += 1
-            if isinstance(draft, Unreadable):
-                self._unusable += 1
-                where = Where(opened.label, draft.line)
-                self._findings.add(Problem(where, draft.message, draft.remedy), position=position)
-                continue
-            staged = stage_draft(draft, position, number, opened.label, template)
-            for problem in staged.problems:
-                self._findings.add(problem, position=position)
-            if staged.row is None:
-                self._unusable += 1
-            else:
-                self._scratch.add_row(staged.row)
+    def asks_for(self, ids: Sequence[str]) -> set[str]:
+        """Which of these ids there are."""
+        return self._scratch.known(ids)
+
+    @property
+    def chained(self) -> bool:
+        """Whether any job needs another."""
+        return not self._graph.empty
+
+    def names_output(self, file: str) -> bool:
+        """Whether a job asks for an output of this name, whatever its extension."""
+        return self._scratch.has_key(clash_key(str(PurePosixPath(file).with_suffix(""))))
+
+    def locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
+        """The images that lock files name for these jobs, by id; those for what is asked now come first."""
+        return self._stager.locks.stored([(job.id, job.manifest, job.fingerprint) for job in jobs])
+
+    def locked_for_others(self) -> list[tuple[str, Stored]]:
+        """The images that lock files name for ids that no job has."""
+        return list(self._stager.locks.unasked())
+
+    def expect(self, prospects: Mapping[str, bytes]) -> None:
+        """Remember what is to be expected of jobs, for those that need them and come later."""
+        self._graph.expect(prospects)
+
+    def expected(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """What is to be expected of these jobs."""
+        return self._graph.expected(ids)
+
+    def _out_of_circle(self) -> list[StagedRow]:
+        """One row that needs itself by way of others, so that those behind it can be looked at."""
+        rows = self._graph.blocked(1)
+        if not rows:
+            return []
+        circle = self._graph.circle(rows[0])
+        row = self._scratch.row(circle[0])
+        body = Body(**orjson.loads(row.body))
+        flaw = _circle_flaw(circle, body)
+        self._findings.add(problem_of(flaw, body.where(flaw.field), row.id), position=row.position)
+        body.defect = body.defect or (flaw.reason, defect_message(flaw))
+        self._graph.unblock(row)
+        return [replace(row, body=orjson.dumps(body))]
+
+    def locks_of(self, out: Path) -> dict[str, Path]:
+        """Lock files by the names of the sources that have one, as far as they are about images in this folder."""
+        folders = {name: (own or default).absolute() for name, own, default in self.outs}
+        return {name: path for name, path in self.locks.items() if folders[name] == out.absolute()}
+
+    @property
+    def locks(self) -> dict[str, Path]:
+        """Lock files by the names of the sources that have one, once staged."""
+        pairs = zip(self._names, self._stager.taken, strict=True)
+        return {name: taken.lock for name, taken in pairs if taken.lock is not None}
 
 
-def _template(opened: Opened) -> Template | None:
-    """The template of file names; one that can't be used is a fault, and the ids have to do."""
-    if opened.filename is None or opened.filename[0].strip() in _ID_ALONE:
-        return None
-    from fluxbatch.planning.templates import BadTemplate, Template
-
-    text, line = opened.filename
-    if text.rstrip().lower().endswith(_IMAGE_ENDINGS):
-        remedy = "leave it out"
-        opened.faults.append(Fault(line, "ends in an extension, which is added by the bytes", remedy, "filename", True))
-    try:
-        return Template(text)
-    except BadTemplate as problem:
-        opened.faults.append(Fault(line, str(problem), 'write a template as "{{ id }}"', "filename"))
-        return None
-
-
-def _clash_problem(clash: Clash, source: SourceSpec) -> Problem:
-    body = Body(**orjson.loads(clash.body))
-    if clash.id != clash.first_id:
-        message = f"the file name {clash.filename!r} is also that of {clash.first_id!r} at {clash.first_place}"
-        remedy = "choose another one: upper and lower case are the same on some disks"
-        return Problem(body.where("filename"), message, remedy, "filename", clash.id)
-    if not body.named:
-        message = f"the job is the same as the one at {clash.first_place}"
-        return Problem(body.where(""), message, "remove one, or give each an id and a seed", "", clash.id)
-    message = f"the id {clash.id!r} is taken by {clash.first_place}"
-    remedy = "rename one of the photos" if isinstance(source, PhotoSet) else "give each job an id of its own"
-    return Problem(body.where("id"), message, remedy, "id", clash.id)
+def _circle_flaw(circle: Sequence[str], body: Body) -> Flaw:
+    """The complaint about jobs that need each other, at the image of the first one that begins the circle."""
+    number = next(n for n, ref in enumerate(body.images, 1) if ref == {"job": circle[1]})
+    shown = [*circle[:_SHOWN_OF_CIRCLE], "…", circle[-1]] if len(circle) > _SHOWN_OF_CIRCLE + 1 else circle
+    message = f"needs itself: {' → '.join(shown)}"
+    return Flaw(body.image_field(number), message, "one of these jobs has to begin with a photo, or with none")

@@ -1,4 +1,4 @@
-"""Keys of a job that are no fields: what is meant instead, what comes later, what a manifest may never say."""
+"""Keys of a job that are no fields: what is meant instead, what a manifest may never say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fluxbatch.planning.flaw import Flaw
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["forbidden", "later", "near_miss", "nearest", "unknown_column", "unknown_key"]
+__all__ = ["forbidden", "near_miss", "nearest", "unknown_column", "unknown_key"]
 
 # Words that a table may well use for itself, though they look like a field.
 _WORDS_OF_THEIR_OWN: Final = frozenset({"weight", "metal", "module", "side", "sized", "sizes", "need", "deed"})
@@ -53,14 +53,6 @@ _FORBIDDEN_IN_DOCUMENTS: Final = {
     "commands": "run commands yourself, before or after",
     "hooks": "run commands yourself, before or after",
 }
-_LATER: Final = {
-    "catalog": "write the jobs out, or make rows of them (CSV, JSONL)",
-    "chain": "run the first jobs, then name their images in a second manifest",
-    "variants": "write a job for each one, with seeds of their own",
-    "fit": "fit the photos beforehand",
-    "prompt_file": "write the prompt itself",
-    "lock": "leave it out",
-}
 
 
 def forbidden(key: str, *, row: bool = False) -> Flaw | None:
@@ -77,7 +69,7 @@ def forbidden(key: str, *, row: bool = False) -> Flaw | None:
 @lru_cache(maxsize=4096)
 def unknown_key(key: str) -> Flaw:
     """The complaint about a key of a job in a document, where every unknown key is an error."""
-    flaw = forbidden(key) or later(key)
+    flaw = forbidden(key)
     if flaw:
         return flaw
     meant = near_miss(key) or nearest(key, _job_keys().values())
@@ -88,7 +80,7 @@ def unknown_key(key: str) -> Flaw:
 @lru_cache(maxsize=4096)
 def unknown_column(key: str) -> Flaw | None:
     """The complaint about a column (or a key of a JSONL row) that is no field; None if it is one of the user's own."""
-    flaw = forbidden(key, row=True) or later(key)
+    flaw = forbidden(key, row=True)
     if flaw:
         return flaw
     meant = near_miss(key)
@@ -116,12 +108,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     by_lower = {name.lower(): name for name in sorted(known)}
     found = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.7)
     return by_lower[found[0]] if found else ""
-
-
-def later(key: str) -> Flaw | None:
-    """The complaint about a key that has a meaning in a later version, so that it is never silently ignored."""
-    remedy = _LATER.get(key)
-    return Flaw(key, f"{key!r} is not supported by this version yet", remedy) if remedy else None
 
 
 @cache

@@ -9,23 +9,29 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from fluxbatch.formats import describe
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.flaw import Flaw, warning
-from fluxbatch.planning.rules import MEGAPIXEL
+from fluxbatch.policy.fitting import (
+    LARGEST_FILE,
+    LARGEST_SOURCE,
+    MEGAPIXEL,
+    MOST_DECODED,
+    MOST_PIXELS,
+    SHRUNK_ABOVE,
+    SMALLEST_SIDE,
+    TAKEN,
+    sent_size,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fluxbatch.formats import ImageFacts, NotAnImage
+    from fluxbatch.model.job import Photo
 
-__all__ = ["LARGEST_FILE", "is_remote", "photo_flaws", "reference_flaw", "remote_flaws", "too_heavy", "unusable"]
+__all__ = ["is_remote", "photo_flaws", "reference_flaw", "remote_flaws", "too_heavy", "unusable"]
 
-LARGEST_FILE: Final = 20 << 20
-"""Bytes of one reference image, by the API reference."""
-
-_MOST_PIXELS: Final = 20 * MEGAPIXEL
-_SHRUNK_ABOVE: Final = 4 * MEGAPIXEL
-_SMALLEST_SIDE: Final = 64
 _MULTIPLE: Final = 16
 _LONGEST_URL: Final = 8192
 _EXTENSIONS: Final = {
@@ -36,25 +42,35 @@ _EXTENSIONS: Final = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
+_FIT: Final = "leave out fit: off"
 _CONVERTIBLE: Final = frozenset({"heic", "avif", "gif", "bmp", "tiff", "jxl", "psd", "svg", "ico"})
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _NOT_IN_URLS: Final = re.compile(r"[\s\x00-\x1f\x7f<>\"{}|\\^`]")
 
 
-def photo_flaws(name: str, facts: ImageFacts) -> list[Flaw]:
-    """What is wrong with a complete local photo; the flaws name no field yet.
+def photo_flaws(photo: Photo, facts: ImageFacts, *, off: bool) -> list[Flaw]:
+    """What is wrong with a complete local photo as it is to be sent; the flaws name no field yet.
 
     Args:
-        name: as the user wrote it.
+        photo: with what is done to it before.
         facts: by its bytes.
+        off: the user wants nothing done to it.
     """
-    errors = [*_too_large_or_small(name, facts), *_misread(name, facts)]
-    return errors or list(_oddities(name, facts))
+    name = photo.ref
+    errors = [*_too_small(name, facts), *(_refused(photo, facts) if off else _beyond_help(photo))]
+    if errors:
+        return errors
+    left = _seen_wrongly(name, facts) if off else _left_out(name, facts)
+    return [*_oddities(photo), *left, *_as_is(photo, facts)]
 
 
 def unusable(name: str, problem: NotAnImage) -> Flaw:
-    """The complaint about a file that is no complete JPEG, PNG or WebP."""
-    if problem.kind in _CONVERTIBLE:
+    """The complaint about a file that is no complete image of a kind that can be used."""
+    if problem.remedy:
+        remedy = problem.remedy
+    elif problem.kind == "too_many_pixels":
+        remedy = f"make it smaller: {_magick(name, '-resize 2048x2048')}"
+    elif problem.kind in _CONVERTIBLE:
         remedy = f"convert it: {_magick(name)}"
     elif problem.kind in {"cut", "empty", "damaged"}:
         remedy = "copy or download it again"
@@ -114,60 +130,99 @@ def _is_private(host: str) -> bool:
         return "." not in host
 
 
-def _too_large_or_small(name: str, facts: ImageFacts) -> Iterator[Flaw]:
-    """20 MP and 64×64, by the API reference."""
-    pixels = facts.width * facts.height
-    if pixels > _MOST_PIXELS:
-        message = f"{name}: {_measures(facts)} are {pixels / MEGAPIXEL:.1f} MP, the limit is 20"
-        yield Flaw("", message, f"make it smaller: {_magick(name, '-resize 2048x2048')}", reason=Reason.TOO_LARGE)
-    if min(facts.width, facts.height) < _SMALLEST_SIDE:
-        message = f"{name}: {_measures(facts)} pixels are too small, the least is {_SMALLEST_SIDE}×{_SMALLEST_SIDE}"
-        yield Flaw("", message, "use a larger photo", reason=Reason.BAD_IMAGE)
-
-
 def too_heavy(name: str, size: int) -> Flaw:
-    """The complaint about a file of too many bytes."""
-    message = f"{name}: it is {size / (1 << 20):.1f} MB large, the limit is 20"
+    """The complaint about a file of so many bytes that it is not even made smaller."""
+    message = f"{name}: it is {size / (1 << 30):.1f} GB large, the limit is {LARGEST_SOURCE >> 30}"
     return Flaw("", message, f"make it smaller: {_magick(name, '-resize 2048x2048')}", reason=Reason.TOO_LARGE)
 
 
-def _misread(name: str, facts: ImageFacts) -> Iterator[Flaw]:
-    """Photos that services refuse or see wrongly, as users of the API report."""
-    if facts.animated:
-        yield Flaw("", f"{name}: it is animated", "send one frame of it", reason=Reason.BAD_IMAGE)
-    if facts.multi_picture:
-        message = f"{name}: it holds several pictures (MPO, as some phones write .jpg)"
-        yield Flaw("", message, f"keep the first: {_magick(name)}", reason=Reason.BAD_IMAGE)
-    if facts.cmyk:
-        remedy = f"convert it to RGB: {_magick(name, '-colorspace sRGB')}"
-        yield Flaw("", f"{name}: its colours are CMYK, for printing", remedy, reason=Reason.BAD_IMAGE)
-    if facts.arithmetic:
-        message = f"{name}: it is a JPEG with arithmetic coding, which services can't read"
-        yield Flaw("", message, f"write it anew: {_magick(name)}", reason=Reason.BAD_IMAGE)
+def _too_small(name: str, facts: ImageFacts) -> Iterator[Flaw]:
+    """64×64, by the API reference."""
+    if min(facts.width, facts.height) < SMALLEST_SIDE:
+        what = _measures(facts.width, facts.height)
+        message = f"{name}: {what} pixels are too small, the least is {SMALLEST_SIDE}×{SMALLEST_SIDE}"
+        yield Flaw("", message, "use a larger photo", reason=Reason.BAD_IMAGE)
 
 
-def _oddities(name: str, facts: ImageFacts) -> Iterator[Flaw]:
+def _beyond_help(photo: Photo) -> Iterator[Flaw]:
+    """What can't be mended by making it fit."""
+    sent, least = sent_size(photo), f"make it smaller: {_magick(photo.ref, '-resize 2048x2048')}"
+    if photo.fitting is not None and photo.width * photo.height > MOST_DECODED:
+        yield _too_many(photo.ref, (photo.width, photo.height), MOST_DECODED, least)
+    elif sent[0] * sent[1] > MOST_PIXELS:
+        yield _too_many(photo.ref, sent, MOST_PIXELS, least)
+
+
+def _refused(photo: Photo, facts: ImageFacts) -> Iterator[Flaw]:
+    """20 MB and 20 MP, by the API reference; and what services refuse or see wrongly, as its users report."""
+    name = photo.ref
+    if photo.size > LARGEST_FILE:
+        message = f"{name}: it is {photo.size / (1 << 20):.1f} MB large, the limit is {LARGEST_FILE >> 20}"
+        yield Flaw("", message, _FIT, reason=Reason.TOO_LARGE)
+    if facts.width * facts.height > MOST_PIXELS:
+        yield _too_many(name, (facts.width, facts.height), MOST_PIXELS, _FIT)
+    if facts.mime not in TAKEN:
+        message = f"it is {describe(facts.extension)}, not a JPEG, PNG or WebP image"
+        yield Flaw("", f"{name}: {message}", _FIT, reason=Reason.BAD_IMAGE)
+        return
+    wrong = {
+        "it is animated": facts.animated,
+        "it holds several pictures (MPO, as some phones write .jpg)": facts.multi_picture,
+        "its colours are CMYK, for printing": facts.cmyk,
+        "it is a JPEG with arithmetic coding, which services can't read": facts.arithmetic,
+    }
+    for message, applies in wrong.items():
+        if applies:
+            yield Flaw("", f"{name}: {message}", _FIT, reason=Reason.BAD_IMAGE)
+
+
+def _too_many(name: str, size: tuple[int, int], limit: int, remedy: str) -> Flaw:
+    megapixels = size[0] * size[1] / MEGAPIXEL
+    message = f"{name}: {_measures(*size)} are {megapixels:.1f} MP, the limit is {limit // MEGAPIXEL}"
+    return Flaw("", message, remedy, reason=Reason.TOO_LARGE)
+
+
+def _oddities(photo: Photo) -> Iterator[Flaw]:
     """What works, but not quite as people expect; shrinking and cropping are documented by Black Forest Labs."""
-    pixels = facts.width * facts.height
-    if pixels > _SHRUNK_ABOVE:
-        yield warning("", f"{name}: {_measures(facts)} are more than 4 MP, the service shrinks it", "send it smaller")
-    elif facts.width % _MULTIPLE or facts.height % _MULTIPLE:
-        message = f"{name}: {_measures(facts)} are no multiples of {_MULTIPLE}, the service crops the edges"
-        yield warning("", message)
+    width, height = sent_size(photo)
+    scaled = photo.fitting is not None and {width, height} != {photo.width, photo.height}
+    if width * height > SHRUNK_ABOVE:
+        message = f"{photo.ref}: {_measures(width, height)} are more than 4 MP, the service shrinks it"
+        yield warning("", message, "fit: {max_megapixels: 4}")
+    elif not scaled and (width % _MULTIPLE or height % _MULTIPLE):
+        what = f"{_measures(width, height)} are no multiples of {_MULTIPLE}"
+        yield warning("", f"{photo.ref}: {what}, the service crops the edges", f"fit: {{multiple_of: {_MULTIPLE}}}")
+
+
+def _seen_wrongly(name: str, facts: ImageFacts) -> Iterator[Flaw]:
+    """What would be mended."""
     if facts.orientation != 1:
-        message = f"{name}: only EXIF says that it is to be turned, the service may see it lying"
-        yield warning("", message, f"turn it for good: {_magick(name, '-auto-orient')}")
+        yield warning("", f"{name}: only EXIF says that it is to be turned, the service may see it lying", _FIT)
     if facts.palette:
-        yield warning("", f"{name}: its colours come from a palette, some services misread that", "save it as RGB")
+        yield warning("", f"{name}: its colours come from a palette, some services misread that", _FIT)
+
+
+def _left_out(name: str, facts: ImageFacts) -> Iterator[Flaw]:
+    """What is lost by making it fit."""
+    if facts.animated:
+        yield warning("", f"{name}: it is animated, only its first frame is sent")
+    elif facts.multi_picture and facts.mime != "image/jpeg":  # in a JPEG they are previews and the like
+        yield warning("", f"{name}: it holds several pictures, only the first is sent")
+
+
+def _as_is(photo: Photo, facts: ImageFacts) -> Iterator[Flaw]:
+    """What is odd about a photo that goes byte for byte."""
+    if photo.fitting is not None:
+        return
     if facts.bits > 8:
-        yield warning("", f"{name}: it has {facts.bits} bits a channel, the service uses 8")
-    by_name = _EXTENSIONS.get(PurePath(name).suffix.lower())
+        yield warning("", f"{photo.ref}: it has {facts.bits} bits a channel, the service uses 8")
+    by_name = _EXTENSIONS.get(PurePath(photo.ref).suffix.lower())
     if by_name and by_name != facts.mime:
-        yield warning("", f"{name}: it is {facts.mime} by its bytes, and is sent as that")
+        yield warning("", f"{photo.ref}: it is {facts.mime} by its bytes, and is sent as that")
 
 
-def _measures(facts: ImageFacts) -> str:
-    return f"{facts.width}×{facts.height}"
+def _measures(width: int, height: int) -> str:
+    return f"{width}×{height}"
 
 
 def _magick(name: str, options: str = "") -> str:

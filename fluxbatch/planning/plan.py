@@ -1,24 +1,71 @@
-"""What a run makes of each job, and why. One planner decides for the quote and for the run."""
+"""What becomes of each job, and why. One planner decides for the quote and for the run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
+from fluxbatch.model.job import Failure
 from fluxbatch.model.state import PASSING, JobState, Reason
+from fluxbatch.planning.reasons import difference
 from fluxbatch.policy.retry import MAX_RISKED
 from fluxbatch.ports import Disposition, Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-    from fluxbatch.model.job import PlannedJob, Record
+    from fluxbatch.model.job import PlannedJob, Record, Stored
 
-__all__ = ["Decision", "Quote", "decide"]
+__all__ = ["Decision", "Elsewhere", "Origin", "Prospect", "decide", "prospect_of", "with_needs"]
 
-_SHOWN_EDITED = 10
-_FOUND_BEFORE = frozenset({Reason.BAD_IMAGE, Reason.INVALID_REQUEST, Reason.TOO_LARGE})
+_FOUND_BEFORE: Final = frozenset({Reason.BAD_IMAGE, Reason.INVALID_REQUEST, Reason.TOO_LARGE})
 """what the checks before a run find"""
+_UNDER_WAY: Final = frozenset({JobState.SUBMITTED, JobState.GENERATED})
+
+
+class Prospect(StrEnum):
+    """What a run may expect of a job whose image others need, best first."""
+
+    READY = "ready"
+    """its image is there"""
+    COMING = "coming"
+    """this run makes or fetches it"""
+    LATER = "later"
+    """not by this run"""
+    FAILED = "failed"
+    """it has failed, and that stays"""
+
+
+class Origin(StrEnum):
+    """Where an image is known from, if not from its job's own row."""
+
+    LOCK = "lock"
+    """a lock file"""
+    OTHER = "other"
+    """a job that got another id: it is to be copied"""
+    FILE = "file"
+    """a file in the output folder that the user wants taken for it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """An image for a job that its own row doesn't have.
+
+    Attributes:
+        stored: the image.
+        origin: where it is known from.
+        why: for people.
+    """
+
+    stored: Stored
+    origin: Origin
+    why: str
+
+    @property
+    def copied(self) -> bool:
+        """It has to be put under another name."""
+        return self.origin is Origin.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +75,26 @@ class Decision:
     Attributes:
         disposition: of its row in the ledger.
         why: for people.
+        short: the same without names, for counting; empty if that is no different.
         pardon: the user allows attempts beyond the cap for life.
         edited: the output on disk is not what was stored, and is kept.
+        overwrites_edit: it is not what was stored, and would not be kept.
+        waits: for others that this run is still to make.
+        later: what it needs is not made by this run, and so it isn't either.
+        elsewhere: with RESTORE, where its image comes from, if not from its own row.
+        failure: with REFUSE, why.
     """
 
     disposition: Disposition
     why: str
     pardon: bool = False
     edited: bool = False
+    waits: bool = False
+    later: bool = False
+    elsewhere: Elsewhere | None = None
+    failure: Failure | None = None
+    short: str = ""
+    overwrites_edit: bool = False
 
 
 def decide(
@@ -43,6 +102,7 @@ def decide(
     record: Record | None,
     presence: Presence | None,
     *,
+    elsewhere: Elsewhere | None = None,
     retry: Collection[Reason] = (),
     retry_altered: bool = False,
 ) -> Decision:
@@ -52,24 +112,67 @@ def decide(
         job: as asked for now.
         record: its row, if it has one.
         presence: of the output on record, None if there is none.
+        elsewhere: an image with this fingerprint that is surely there, though not on record for this job.
         retry: failures to be tried again although they would stay.
         retry_altered: make outputs again that someone edited.
     """
     if job.defect is not None:
-        return Decision(Disposition.REFUSE, f"{job.defect.reason}: {job.defect.message}")
+        return Decision(Disposition.REFUSE, f"{job.defect.reason}: {job.defect.message}", failure=job.defect)
+    if record is not None and record.state in _UNDER_WAY:
+        return Decision(Disposition.KEEP, "paid for, waiting at its URL")
+    is_its_own = record is not None and record.stored is not None and record.stored.fingerprint == job.fingerprint
+    if elsewhere is not None and not (is_its_own and presence is Presence.SAME):
+        return Decision(Disposition.RESTORE, elsewhere.why, elsewhere=elsewhere)
     if record is None:
         return Decision(Disposition.MAKE, "new")
-    if record.state in {JobState.SUBMITTED, JobState.GENERATED}:
-        return Decision(Disposition.KEEP, "paid for, waiting at its URL")
-    if record.stored is not None and record.stored.fingerprint == job.fingerprint:
+    if is_its_own:
         decision = _stored(record, presence, retry_altered=retry_altered)
         if decision is not None:
             return decision
     if record.job.fingerprint != job.fingerprint:
-        return Decision(Disposition.MAKE, _difference(record.job, job))
+        why, short = difference(record.job, job)
+        lost = presence is Presence.ALTERED and not retry_altered
+        return Decision(Disposition.MAKE, why, short=short, overwrites_edit=lost)
     if record.state is JobState.FAILED and record.failure is not None:
         return _failed(record, retry)
     return Decision(Disposition.MAKE, "not made yet")
+
+
+def with_needs(decision: Decision, needs: Mapping[str, Prospect]) -> Decision:
+    """The decision about a job, given what is to be expected of those that it needs, by id.
+
+    What is there already is kept, whatever became of them since.
+    """
+    if decision.disposition is not Disposition.MAKE or not needs:
+        return decision
+    prospects = set(needs.values())
+    if Prospect.FAILED in prospects:
+        failed = next(job_id for job_id, prospect in needs.items() if prospect is Prospect.FAILED)
+        message = f"needs {failed!r}, which failed"
+        failure = Failure(Reason.DEPENDENCY_FAILED, message)
+        return Decision(Disposition.REFUSE, f"{failure.reason}: {message}", failure=failure)
+    if Prospect.LATER in prospects:
+        return replace(decision, later=True)
+    return replace(decision, waits=Prospect.COMING in prospects)
+
+
+def prospect_of(job: PlannedJob, record: Record | None, decision: Decision, *, selected: bool) -> Prospect:
+    """What others may expect of a job."""
+    match decision.disposition:
+        case Disposition.REFUSE:
+            return Prospect.FAILED
+        case Disposition.RESTORE:
+            return Prospect.READY
+        case Disposition.MAKE | Disposition.FETCH:
+            return Prospect.COMING if selected and not decision.later else Prospect.LATER
+        case Disposition.KEEP:
+            pass
+    if record is None or record.state is JobState.FAILED:
+        return Prospect.FAILED
+    if record.state is JobState.STORED:
+        return Prospect.READY
+    # an image that is under way may be one of an earlier prompt: good for that, and for nobody who needs this one
+    return Prospect.COMING if record.job.fingerprint == job.fingerprint else Prospect.LATER
 
 
 def _stored(record: Record, presence: Presence | None, *, retry_altered: bool) -> Decision | None:
@@ -78,10 +181,10 @@ def _stored(record: Record, presence: Presence | None, *, retry_altered: bool) -
     if presence is Presence.SAME:
         return Decision(there, "unchanged")
     if presence is Presence.ALTERED and not retry_altered:
-        return Decision(there, "its output was edited, and is kept", edited=True)
+        return Decision(there, "edited and kept", edited=True)
     if record.state is not JobState.STORED:
         return None
-    why = "its output was edited" if presence is Presence.ALTERED else "its output is missing"
+    why = "output edited" if presence is Presence.ALTERED else "output missing"
     return Decision(Disposition.MAKE, why, pardon=True)
 
 
@@ -99,92 +202,3 @@ def _failed(record: Record, retry: Collection[Reason]) -> Decision:
     if record.lease is not None:
         return Decision(Disposition.FETCH, f"failed before: {reason}; its URL is tried once more")
     return Decision(Disposition.MAKE, f"failed before: {reason}", pardon=asked)
-
-
-def _difference(before: PlannedJob, now: PlannedJob) -> str:
-    names = [name for name in {**before.fields, **now.fields} if before.fields.get(name) != now.fields.get(name)]
-    images = [
-        f"image {number}"
-        for number, (old, new) in enumerate(zip(before.images, now.images, strict=False), start=1)
-        if getattr(old, "digest", old.ref) != getattr(new, "digest", new.ref)
-    ]
-    if len(before.images) != len(now.images):
-        images = ["the number of images"]
-    changed = [*names, *images]
-    return f"{', '.join(changed)} changed" if changed else "changed"
-
-
-@dataclass(slots=True)
-class Quote:
-    """What a run would do, counted while planning.
-
-    Attributes:
-        make, keep, owed, fetch, refuse: jobs to be sent, left as they are (failed ones included), waiting at a URL,
-            to be fetched once more, not fit to be sent.
-        cached: images that are there and were not fetched by this run.
-        usd: of the images to make, at known prices.
-        unpriced: images to make whose model has no known price.
-        by_model: images to make.
-        why: how many jobs for each reason to make them.
-        kept_failures: failed jobs that stay so, by error code.
-        edited: outputs that someone edited, the first few; ``edited_count`` counts all.
-        left_out: jobs to be sent or fetched that the user left out of this run.
-        carried_usd: USD that unfinished runs before this one have spent; they count against a cap.
-    """
-
-    make: int = 0
-    keep: int = 0
-    cached: int = 0
-    owed: int = 0
-    fetch: int = 0
-    refuse: int = 0
-    usd: float = 0.0
-    unpriced: int = 0
-    by_model: dict[str, int] = field(default_factory=dict)
-    why: dict[str, int] = field(default_factory=dict)
-    kept_failures: dict[str, int] = field(default_factory=dict)
-    edited: list[str] = field(default_factory=list)
-    edited_count: int = 0
-    left_out: int = 0
-    carried_usd: float = 0.0
-
-    @property
-    def total(self) -> int:
-        """Jobs that this run may touch."""
-        return self.make + self.keep + self.owed + self.fetch + self.refuse
-
-    def add(self, job: PlannedJob, record: Record | None, decision: Decision, *, run_id: str) -> None:
-        """Count a job that this run may touch."""
-        match decision.disposition:
-            case Disposition.MAKE:
-                self._make(job, decision)
-            case Disposition.REFUSE:
-                self.refuse += 1
-            case Disposition.FETCH:
-                self.fetch += 1
-            case Disposition.KEEP | Disposition.RESTORE:
-                self._keep(record, decision, run_id)
-        if decision.edited and record is not None and record.stored is not None:
-            self.edited_count += 1
-            if len(self.edited) < _SHOWN_EDITED:
-                self.edited.append(record.stored.file)
-
-    def _make(self, job: PlannedJob, decision: Decision) -> None:
-        self.make += 1
-        self.by_model[job.model] = self.by_model.get(job.model, 0) + 1
-        self.why[decision.why] = self.why.get(decision.why, 0) + 1
-        if job.price is None:
-            self.unpriced += 1
-        else:
-            self.usd += job.price
-
-    def _keep(self, record: Record | None, decision: Decision, run_id: str) -> None:
-        if record is None or record.state in {JobState.SUBMITTED, JobState.GENERATED}:
-            self.owed += 1
-            return
-        self.keep += 1
-        if decision.disposition is Disposition.KEEP and record.failure is not None:
-            reason = record.failure.reason
-            self.kept_failures[reason] = self.kept_failures.get(reason, 0) + 1
-        elif record.stored_by != run_id:
-            self.cached += 1

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from fluxbatch.model.flux import DEFAULT_MODEL, FluxModel, known_models
-from fluxbatch.model.job import Failure, Image, Photo, PlannedJob, RemoteImage
+from fluxbatch.model.job import Failure, Fit, Image, JobOutput, Photo, PlannedJob, RemoteImage
 from fluxbatch.model.problem import Level
+from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.fingerprint import fingerprint
 from fluxbatch.planning.ids import derived_seed
+from fluxbatch.planning.photo_fit import share_out
 from fluxbatch.planning.photo_rules import is_remote, reference_flaw, remote_flaws
-from fluxbatch.planning.rules import Request, check_request, unknown_model
+from fluxbatch.planning.rules import Request, check_request, output_pixels, unknown_model
 from fluxbatch.planning.staging import Body, defect_message, problem_of
+from fluxbatch.policy.fitting import sent_bytes, sent_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,11 +27,17 @@ if TYPE_CHECKING:
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.flaw import Flaw
     from fluxbatch.planning.photos import PhotoBook
+    from fluxbatch.planning.references import Reference
     from fluxbatch.planning.scratch import StagedRow
+    from fluxbatch.planning.upstream import Upstream
 
 __all__ = ["Planner", "load_job"]
 
 _MOST_IMAGES: Final = 8
+_MOST_SOUND: Final = 4096
+_AUTO: Final = Fit()
+_OUTPUT_PIXELS: Final = 1 << 20
+"""of the image of another job, which nobody has seen yet: by default the API makes about 1 MP"""
 
 
 class Planner:
@@ -40,27 +48,37 @@ class Planner:
         names: Sequence[str],
         bases: Sequence[str],
         photos: PhotoBook,
+        upstream: Upstream,
         findings: Findings,
         prices: Mapping[str, float],
     ) -> None:
         self._names = names
         self._bases = bases
         self._photos = photos
+        self._upstream = upstream
         self._findings = findings
         self._models = _priced(prices)
+        # by source and name, those that were looked at and are in order: catalogues ask for the same ones over and over
+        self._sound: dict[tuple[int, str], Photo] = {}
 
     def plan(self, rows: Sequence[StagedRow]) -> list[PlannedJob]:
-        """The jobs of these rows, in order; what is wrong with them goes to the findings."""
+        """The jobs of these rows, in order; what is wrong with them goes to the findings.
+
+        What they need was planned before, by an earlier call.
+        """
         bodies = [Body(**orjson.loads(row.body)) for row in rows]
-        paths = [
-            self._path(row, ref)
+        self._forget_some()
+        strange = {
+            (row.source, ref)
             for row, body in zip(rows, bodies, strict=True)
             for ref in body.images
-            if not is_remote(ref)
-        ]
-        if paths:
-            self._photos.prepare(paths)
-        return [self._job(row, body) for row, body in zip(rows, bodies, strict=True)]
+            if isinstance(ref, str) and (row.source, ref) not in self._sound and not is_remote(ref)
+        }
+        self._photos.prepare([self._path(source, ref) for source, ref in strange])
+        self._upstream.prepare([ref["job"] for body in bodies for ref in body.images if isinstance(ref, dict)])
+        jobs = [self._job(row, body) for row, body in zip(rows, bodies, strict=True)]
+        self._upstream.remember(jobs, [body.variant for body in bodies])
+        return jobs
 
     def _job(self, row: StagedRow, body: Body) -> PlannedJob:
         flaws: list[Flaw] = []
@@ -69,14 +87,14 @@ class Planner:
         if model is None:
             flaws.append(unknown_model(name, self._models))
             model = FluxModel(name, _MOST_IMAGES, steps=(1, 50), guidance=(1.5, 10.0))
-        images = self._images(row, body, flaws)
+        images = self._images(row, body, model, flaws) if body.images else ()
         photos = [image for image in images if isinstance(image, Photo)]
         request = Request(
             fields=body.fields,
             model=model,
-            images=len(body.images),
-            pixels=tuple(photo.width * photo.height for photo in photos),
-            photo_bytes=sum(photo.size for photo in photos),
+            images=len(images),
+            pixels=[sent_pixels(photo) for photo in photos],
+            photo_bytes=sum([sent_bytes(photo) for photo in photos]),
             flawed=body.flawed,
         )
         flaws += check_request(request)
@@ -90,41 +108,63 @@ class Planner:
             fields=_complete(row.id, name, body),
             images=images,
             filename=row.filename,
-            fingerprint=fingerprint(body.fields, [_mark(image) for image in images], body.extra),
+            fingerprint=fingerprint(body.fields, [self._mark(image) for image in images], body.extra, body.fit),
             price=model.usd,
             meta=body.meta,
-            defect=_defect(body, flaws),
+            defect=(_defect(body, flaws) if flaws or body.defect else None) or self._upstream.defect(images),
         )
 
-    def _images(self, row: StagedRow, body: Body, flaws: list[Flaw]) -> tuple[Image, ...]:
+    def _images(self, row: StagedRow, body: Body, model: FluxModel, flaws: list[Flaw]) -> tuple[Image, ...]:
         """The images, image 1 first; one that can't be used stands as a name alone, and the job has a defect."""
+        fit = Fit(**body.fit) if body.fit else _AUTO
         images: list[Image] = []
         for number, ref in enumerate(body.images, 1):
-            image, found = self._image(row, ref)
+            image, found = self._image(row, ref, fit)
             images.append(image)
             if found:
                 name = body.image_field(number)
                 flaws.extend(replace(flaw, field=name) for flaw in found)
-        return tuple(images)
+        if model.max_total_megapixels is None:
+            return tuple(images)
+        others = sum([_OUTPUT_PIXELS for image in images if isinstance(image, JobOutput)])
+        return share_out(images, self._photos, model, output_pixels(body.fields) + others, fit)
 
-    def _image(self, row: StagedRow, ref: str) -> tuple[Image, Sequence[Flaw]]:
+    def _image(self, row: StagedRow, ref: Reference, fit: Fit) -> tuple[Image, Sequence[Flaw]]:
+        if isinstance(ref, dict):
+            return JobOutput(ref["job"], None if fit == _AUTO else fit), self._upstream.flaws(ref["job"])
+        if fit is _AUTO and (sound := self._sound.get((row.source, ref))) is not None:
+            return sound, ()
         if is_remote(ref):
             return RemoteImage(ref), remote_flaws(ref)
         flaw = reference_flaw(ref)
         if flaw:
             return RemoteImage(ref), (flaw,)
-        checked, first_time = self._photos.check(self._path(row, ref), ref)
+        checked, first_time = self._photos.check(self._path(row.source, ref), ref, fit)
         flaws = checked.flaws if first_time else checked.errors
+        if fit is _AUTO and checked.photo is not None and not checked.errors:
+            self._sound[row.source, ref] = checked.photo
         return checked.photo or RemoteImage(ref), flaws
 
-    def _path(self, row: StagedRow, ref: str) -> str:
-        return os.path.join(self._bases[row.source], ref)  # noqa: PTH118 - a Path each would cost more than the rest
+    def _mark(self, image: Image) -> str:
+        """What an image adds to the fingerprint."""
+        if isinstance(image, Photo):
+            return image.digest
+        return self._upstream.mark(image.job) if isinstance(image, JobOutput) else image.ref
+
+    def _path(self, source: int, ref: str) -> str:
+        # as text: joining paths would cost more than all the rest
+        return ref if ref.startswith("/") else f"{self._bases[source]}/{ref}"
+
+    def _forget_some(self) -> None:
+        """Keep the memory of photos that are in order within bounds."""
+        if len(self._sound) > _MOST_SOUND:
+            self._sound.clear()
 
 
 def load_job(body: bytes) -> PlannedJob:
     """A planned job, read back."""
     values: dict[str, Any] = orjson.loads(body)
-    values["images"] = tuple(Photo(**image) if "path" in image else RemoteImage(**image) for image in values["images"])
+    values["images"] = tuple(image_of(image) for image in values["images"])
     if values["defect"]:
         values["defect"] = Failure(Reason(values["defect"]["reason"]), values["defect"]["message"])
     return PlannedJob(**values)
@@ -149,10 +189,6 @@ def _complete(job_id: str, model: str, body: Body) -> dict[str, Json]:
     fields.setdefault("prompt_upsampling", False)
     fields.update(body.extra)
     return fields
-
-
-def _mark(image: Image) -> str:
-    return image.digest if isinstance(image, Photo) else image.ref
 
 
 def _defect(body: Body, flaws: Sequence[Flaw]) -> Failure | None:

@@ -11,12 +11,12 @@ from fluxbatch.planning.flaw import Flaw, warning
 from fluxbatch.planning.keys import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from fluxbatch.model.flux import FluxModel
     from fluxbatch.model.job import Json
 
-__all__ = ["MEGAPIXEL", "Request", "check_request", "unknown_model"]
+__all__ = ["MEGAPIXEL", "Request", "check_request", "output_pixels", "unknown_model"]
 
 MEGAPIXEL: Final = 1024 * 1024
 """Pixels: the API's "4 MP" are 2048×2048."""
@@ -34,7 +34,7 @@ _TWO_NUMBERS: Final = re.compile(r"\s*([1-9]\d{0,4})\s*[x×X*:/,]\s*([1-9]\d{0,4
 _MENTION: Final = re.compile(r"\bimage\s*#?\s*(\d{1,2})\b|图片?\s*(\d{1,2})", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """What is to be sent, as far as it is known before sending.
 
@@ -50,7 +50,7 @@ class Request:
     fields: Mapping[str, Json]
     model: FluxModel
     images: int = 0
-    pixels: tuple[int, ...] = ()
+    pixels: Sequence[int] = ()
     photo_bytes: int = 0
     flawed: Collection[str] = ()
 
@@ -67,9 +67,10 @@ def check_request(request: Request) -> list[Flaw]:
     """All flaws of a request."""
     flaws = list(_prompt(request))
     written = request.written
-    for keys, rule in _RULES:
-        if not keys.isdisjoint(written):
-            flaws.extend(rule(request))
+    if not _RULED.isdisjoint(written):
+        for keys, rule in _RULES:
+            if not keys.isdisjoint(written):
+                flaws.extend(rule(request))
     if request.images:
         flaws.extend(_images(request))
     return flaws
@@ -189,21 +190,24 @@ def _images(request: Request) -> Iterator[Flaw]:
     body = request.photo_bytes * 4 // 3
     if body > _LARGEST_BODY:
         message = f"the request is about {body / (1 << 20):.0f} MB large, gateways tend to refuse more than 32 MB"
-        yield warning("images", message, "make the photos smaller: 2048 pixels on the long edge is plenty")
+        yield warning("images", message, "make the photos smaller: fit: {long_edge: 2048} is plenty")
 
 
 def _total_pixels(request: Request, limit: float) -> Iterator[Flaw]:
     """Inputs, shrunk to 4 MP as upstream does, and output together."""
-    pixels = sum(min(pixels, _SHRUNK_TO) for pixels in request.pixels) + _output_pixels(request.fields)
+    pixels = sum([min(pixels, _SHRUNK_TO) for pixels in request.pixels]) + output_pixels(request.fields)
     if pixels > limit * MEGAPIXEL:
         message = f"input and output have {pixels / MEGAPIXEL:.1f} MP together, {request.model.id} takes {limit:g}"
         yield Flaw("images", message, "make the photos smaller", reason=Reason.TOO_LARGE)
 
 
-def _output_pixels(fields: Mapping[str, Json]) -> int:
-    """As far as it is written; without a size the result follows image 1, and how it is counted is not known."""
+def output_pixels(fields: Mapping[str, Json]) -> int:
+    """Pixels of the result, as far as they are written.
+
+    Without a size the result follows image 1, and how it is counted is not known.
+    """
     width, height = fields.get("width"), fields.get("height")
-    if found := _SIZE.fullmatch(str(fields.get("size", ""))):
+    if "size" in fields and (found := _SIZE.fullmatch(str(fields["size"]))):
         width, height = int(found[1]), int(found[2])
     return width * height if isinstance(width, int) and isinstance(height, int) else 0
 
@@ -222,3 +226,4 @@ _RULES: Final[tuple[tuple[frozenset[str], _Rule], ...]] = (
     (frozenset({"size"}), _size),
     (frozenset({"steps", "guidance"}), _flex),
 )
+_RULED: Final = frozenset().union(*(keys for keys, _ in _RULES))

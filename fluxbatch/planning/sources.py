@@ -21,7 +21,7 @@ __all__ = ["JobList", "ManifestFile", "PhotoSet", "SourceSpec"]
 
 @dataclass(frozen=True)
 class ManifestFile:
-    """A manifest by its extension: ``.yaml .yml .json .toml`` are documents, ``.jsonl .csv .tsv`` a row a job."""
+    """A manifest by its extension: documents (``.yaml .yml .json .toml``) or tables, a row a job."""
 
     path: Path
 
@@ -51,7 +51,7 @@ class ManifestFile:
                 from fluxbatch.planning.reading.json_lines import open_json_lines
 
                 return open_json_lines(self.path, label)
-            case ".csv" | ".tsv":
+            case ".csv" | ".tsv" | ".parquet" | ".xlsx":
                 from fluxbatch.planning.reading.table import open_table
 
                 return open_table(self.path, label)
@@ -126,11 +126,9 @@ SourceSpec: TypeAlias = ManifestFile | PhotoSet | JobList
 
 
 def _unknown_extension(path: Path, suffix: str) -> Unreadable:
-    if suffix in {".parquet", ".xlsx"}:
-        return Unreadable(0, f"{suffix} files are not supported by this version yet", "save the table as CSV")
     if suffix in {".jpg", ".jpeg", ".png", ".webp"}:
         return Unreadable(0, "is a photo, not a manifest", f"say what to make of it: fluxbatch run {path} -p PROMPT")
-    remedy = "documents are .yaml .yml .json .toml, tables .jsonl .csv .tsv"
+    remedy = "documents are .yaml .yml .json .toml, tables .jsonl .csv .tsv .xlsx .parquet"
     if path.is_dir():
         remedy = f"it is a folder; for its photos: fluxbatch run {path} -p PROMPT"
     return Unreadable(0, f"{suffix!r} is no kind of manifest" if suffix else "has no extension", remedy)

@@ -1,4 +1,4 @@
-"""One job as the user wrote it, sorted into its parts and typed; nothing is filled in."""
+"""One entry as the user wrote it, sorted into its parts and typed; nothing is filled in."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS, JobFields
+from fluxbatch.planning.chain import read_chain
+from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS, JobFields, VariantFields
+from fluxbatch.planning.fit_wishes import read_fit
 from fluxbatch.planning.flaw import Flaw, shown
 from fluxbatch.planning.keys import forbidden, unknown_column, unknown_key
+from fluxbatch.planning.references import read_reference
 from fluxbatch.planning.values import typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fluxbatch.model.job import Json
+    from fluxbatch.planning.chain import ChainLink
+    from fluxbatch.planning.prompt_files import PromptFiles
+    from fluxbatch.planning.references import Reference
 
 __all__ = ["Spec", "read_spec"]
 
@@ -28,7 +34,7 @@ _IMAGE_FIELD: Final = re.compile(r"input_image(?:_(\d{1,6}))?")
 
 @dataclass(slots=True)
 class Spec:
-    """A job as written.
+    """An entry as written: one job, or several by ``chain`` and ``variants``.
 
     Attributes:
         id: as written, None if it has none.
@@ -37,24 +43,31 @@ class Spec:
         numbered: the images were written as ``input_image…``, not as ``images``.
         extra: request fields that this version does not know.
         meta: echoed into the results.
+        fit: as keywords of ``model.job.Fit``; empty for what happens by itself.
+        variants: how many images.
+        chain: its steps; empty if it is none.
         flaws: what is wrong so far; a field with a flaw is left out of ``fields``.
     """
 
     id: str | None = None
     fields: dict[str, Json] = field(default_factory=dict)
-    images: list[str] = field(default_factory=list)
+    images: list[Reference] = field(default_factory=list)
     numbered: bool = False
     extra: dict[str, Json] = field(default_factory=dict)
     meta: dict[str, Json] = field(default_factory=dict)
+    fit: dict[str, Json] = field(default_factory=dict)
+    variants: int = 1
+    chain: list[ChainLink] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
 
 
-def read_spec(values: Mapping[str, Any], *, row: bool = False) -> Spec:
-    """Sort and type the values of one job; None is the same as absent, and in a table so is an empty cell.
+def read_spec(values: Mapping[str, Any], *, row: bool = False, prompts: PromptFiles | None = None) -> Spec:
+    """Sort and type the values of one entry; None is the same as absent, and in a table so is an empty cell.
 
     Args:
         values: keys as the user wrote them.
         row: of a table, where unknown keys are the user's own columns and a cell of images holds several.
+        prompts: reads the files that ``prompt_file`` names; None leaves them alone.
     """
     spec = Spec()
     written: dict[str, Any] = {}
@@ -66,21 +79,30 @@ def read_spec(values: Mapping[str, Any], *, row: bool = False) -> Spec:
             written[key] = value
         elif key == "images":
             _take_images(spec, value, split=row)
+        elif key == "prompt_file":
+            _take_prompt_file(spec, written, values, prompts)
         elif key in JOB_KEYS:
             _take_part(spec, key, value, numbered)
-        elif not isinstance(key, str):
-            spec.flaws.append(Flaw("", f"the key {shown(key)} is not text"))
-        elif row:
-            _take_column(spec, key, value)
-        elif _IMAGE_FIELD.fullmatch(key) and key != "input_image_1":
-            spec.flaws.append(Flaw(key, f"a request has at most {_MOST_IMAGES} images", "the last is input_image_8"))
         else:
-            spec.flaws.append(unknown_key(key))
+            _take_unknown(spec, key, value, row=row)
     spec.fields, wrong = typed(written)
     spec.flaws += wrong
+    if spec.chain and "prompt" in written:
+        spec.flaws.append(Flaw("chain", "both a prompt and 'chain' are given", "keep one of them"))
     if numbered:
         _take_numbered(spec, numbered, both="images" in values and values["images"] is not None)
     return spec
+
+
+def _take_unknown(spec: Spec, key: Any, value: Any, *, row: bool) -> None:
+    if not isinstance(key, str):
+        spec.flaws.append(Flaw("", f"the key {shown(key)} is not text"))
+    elif row:
+        _take_column(spec, key, value)
+    elif _IMAGE_FIELD.fullmatch(key) and key != "input_image_1":
+        spec.flaws.append(Flaw(key, f"a request has at most {_MOST_IMAGES} images", "the last is input_image_8"))
+    else:
+        spec.flaws.append(unknown_key(key))
 
 
 def _take_part(spec: Spec, key: str, value: Any, numbered: dict[str, Any]) -> None:
@@ -91,6 +113,19 @@ def _take_part(spec: Spec, key: str, value: Any, numbered: dict[str, Any]) -> No
             spec.meta.update(_mapping(spec, key, value))
         case "extra":
             _take_extra(spec, _mapping(spec, key, value))
+        case "variants":
+            found, wrong = typed({key: value}, VariantFields)
+            spec.flaws += wrong
+            spec.variants = int(str(found.get(key, 1)))
+        case "fit":
+            written = value
+            if isinstance(value, str) and value.lstrip().startswith("{"):  # in a cell of a table
+                written = dict(_mapping(spec, key, value))
+            spec.fit, wrong = read_fit(written)
+            spec.flaws += wrong
+        case "chain":
+            spec.chain, wrong = read_chain(value)
+            spec.flaws += wrong
         case _:
             numbered[key] = value
 
@@ -164,14 +199,25 @@ def _take_numbered(spec: Spec, numbered: dict[str, Any], *, both: bool) -> None:
 
 
 def _take_image(spec: Spec, name: str, entry: Any) -> None:
-    if isinstance(entry, PurePath):
-        entry = str(entry)
-    if isinstance(entry, dict) and "job" in entry:
-        remedy = "run that job first, then name its image here"
-        spec.flaws.append(Flaw(name, "the image of another job is not supported by this version yet", remedy))
-    elif not isinstance(entry, str):
-        spec.flaws.append(Flaw(name, f"{shown(entry)} is not a path or URL", "write a file name or a URL"))
-    elif not entry.strip():
-        spec.flaws.append(Flaw(name, "is empty", "write a file name or a URL"))
+    found = read_reference(name, entry)
+    if isinstance(found, Flaw):
+        spec.flaws.append(found)
     else:
-        spec.images.append(entry.strip())
+        spec.images.append(found)
+
+
+def _take_prompt_file(
+    spec: Spec, written: dict[str, Any], values: Mapping[str, Any], prompts: PromptFiles | None
+) -> None:
+    if values.get("prompt"):
+        spec.flaws.append(Flaw("prompt_file", "both 'prompt' and 'prompt_file' are given", "keep one of them"))
+        return
+    name = values["prompt_file"]
+    if not isinstance(name, str) or not name.strip():
+        spec.flaws.append(Flaw("prompt_file", f"{shown(name)} is not a path", "write a file name"))
+    elif prompts is not None:
+        found = prompts.read(name.strip())
+        if isinstance(found, Flaw):
+            spec.flaws.append(found)
+        else:
+            written["prompt"] = found

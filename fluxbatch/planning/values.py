@@ -13,6 +13,7 @@ from fluxbatch.planning.flaw import Flaw, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
     from fluxbatch.model.job import Json
@@ -25,41 +26,48 @@ _MISTYPED: Final = {
     "number": "is not a number",
     "boolean": "is neither true nor false",
 }
+_TEXTS: Final = frozenset({"model", "prompt", "aspect_ratio", "size"})
+"""fields that may be any text"""
 _UNITS: Final = {"width": " pixels", "height": " pixels"}
 _FORMATS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
-def typed(written: Mapping[str, Any]) -> tuple[dict[str, Json], list[Flaw]]:
+def typed(written: Mapping[str, Any], model: type[BaseModel] = JobFields) -> tuple[dict[str, Json], list[Flaw]]:
     """The fields with their types, in the order as written; and all that is wrong with others, which are left out.
 
     Args:
-        written: names are those of ``JobFields``.
+        written: names are those of ``model``.
+        model: what the fields may be.
     """
+    if model is JobFields and all(name in _TEXTS and type(value) is str for name, value in written.items()):
+        return dict(written), []  # as most of them are: nothing to check
     try:
-        values = vars(JobFields.model_validate(written))
+        values = vars(model.model_validate(written))
     except ValidationError as error:
-        flaws = [_flaw(details) for details in error.errors(include_url=False)]
+        flaws = [_flaw(details, model) for details in error.errors(include_url=False)]
         wrong = {flaw.field for flaw in flaws}
-        return typed({name: value for name, value in written.items() if name not in wrong})[0], flaws
+        return typed({name: value for name, value in written.items() if name not in wrong}, model)[0], flaws
     return {name: values[name] for name in written}, []
 
 
-def _flaw(error: ErrorDetails) -> Flaw:
+def _flaw(error: ErrorDetails, model: type[BaseModel]) -> Flaw:
     name, value = str(error["loc"][0]), error["input"]
     match error["type"]:
         case "greater_than_equal" | "less_than_equal" | "multiple_of":
-            return _off_limits(name, value)
+            return _off_limits(name, value, _facts(name, model))
         case "literal_error":
             meant = _FORMATS.get(str(value).lower().strip(". "))
             return Flaw(name, f"{shown(value)} is not an output format", f"write {meant or 'jpeg or png'}")
+        case "string_pattern_mismatch":
+            return Flaw(name, f"{shown(value)} is not a colour", 'write it in quotes, as "#FFFFFF"')
         case _:
-            kind = _facts(name)["type"]
+            kind = _facts(name, model)["type"]
             return Flaw(name, f"{shown(value)} {_MISTYPED[kind]}", _remedy(name, value, kind))
 
 
-def _off_limits(name: str, value: Any) -> Flaw:
+def _off_limits(name: str, value: Any, facts: Mapping[str, Any]) -> Flaw:
     """Pydantic names one limit that is broken; people want to know the range."""
-    facts, number = _facts(name), float(value)
+    number = float(value)
     low, high = facts["minimum"], facts["maximum"]
     written = shown(int(number) if number.is_integer() else number)
     if not low <= number <= high:
@@ -77,7 +85,7 @@ def _remedy(name: str, value: Any, kind: str) -> str:
 
 
 @cache
-def _facts(name: str) -> dict[str, Any]:
+def _facts(name: str, model: type[BaseModel]) -> dict[str, Any]:
     """Type and limits of a field."""
-    schema: dict[str, Any] = JobFields.model_json_schema()["properties"][name]
+    schema: dict[str, Any] = model.model_json_schema()["properties"][name]
     return dict(schema["anyOf"][0]) if "anyOf" in schema else schema  # the other one is null

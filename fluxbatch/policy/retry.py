@@ -6,15 +6,23 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.answer import Action, Scope
-from fluxbatch.model.job import Failure
-from fluxbatch.model.state import Charge, Reason
+from fluxbatch.model.job import Failure, Step
+from fluxbatch.model.state import Charge, JobState, Reason
 
 if TYPE_CHECKING:
     from fluxbatch.model.answer import Verdict
     from fluxbatch.model.job import Record
     from fluxbatch.settings import IfUnsure
 
-__all__ = ["MAX_RISKED", "after_interruption", "after_loss", "after_refusal", "before_sending", "uses_attempt"]
+__all__ = [
+    "MAX_RISKED",
+    "after_interruption",
+    "after_loss",
+    "after_refusal",
+    "before_sending",
+    "interruption",
+    "uses_attempt",
+]
 
 MAX_RISKED: Final = 2
 """possibly-charged attempts for one job (id + fingerprint), for life"""
@@ -60,6 +68,20 @@ def after_interruption(record: Record, *, if_unsure: IfUnsure) -> Failure | None
     if held:
         return Failure(Reason.UNKNOWN_OUTCOME, f"the run ended while the request was under way; {held}")
     return None
+
+
+def interruption(record: Record, *, if_unsure: IfUnsure) -> Step:
+    """The step that settles a request that was under way when an earlier run died."""
+    failure = after_interruption(record, if_unsure=if_unsure)
+    return Step(
+        record.job.id,
+        JobState.SUBMITTED,
+        JobState.PENDING if failure is None else JobState.FAILED,
+        charge=Charge.UNKNOWN,
+        usd=record.job.price or 0.0,
+        attempts=1,
+        failure=failure,
+    )
 
 
 def after_loss(record: Record, message: str, *, remake: bool) -> Failure | None:

@@ -12,14 +12,14 @@ import anyio.to_thread
 import orjson
 
 from fluxbatch.errors import StorageError
-from fluxbatch.model.job import RemoteImage
+from fluxbatch.model.job import Photo, RemoteImage
 from fluxbatch.model.state import JobState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fluxbatch.model.job import Image, Record
+    from fluxbatch.model.job import Fitting, Image, Record
 
 __all__ = ["result_of", "write_results"]
 
@@ -71,10 +71,15 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "bytes": stored and stored.bytes,
         "width": stored and stored.width,
         "height": stored and stored.height,
-        "model": job.model,
+        "model": (stored and stored.model) or job.model,
         "prompt": job.fields.get("prompt"),
         "inputs": [_input(image) for image in job.images],
-        "seed": job.fields.get("seed"),
+        "fitted": [
+            _fitted(number, image.fitting)
+            for number, image in enumerate(job.images, 1)
+            if isinstance(image, Photo) and image.fitting is not None
+        ],
+        "seed": job.fields.get("seed") if stored is None or stored.seed is None else stored.seed,
         "fingerprint": job.fingerprint,
         "attempts": record.attempts,
         "charged": record.charged,
@@ -85,6 +90,17 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "simulated": simulated,
         "meta": dict(job.meta),
         "error": failure and {"code": failure.reason, "message": failure.message, "http_status": failure.http_status},
+    }
+
+
+def _fitted(number: int, fitting: Fitting) -> dict[str, Any]:
+    """What is done to a photo before it is sent; ``width`` and ``height`` are pixels as sent."""
+    return {
+        "image": number,
+        "width": fitting.crop_width,
+        "height": fitting.crop_height,
+        "mime": fitting.mime,
+        "why": list(fitting.why),
     }
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.summary import Summary
 
-__all__ = ["count", "failure_lines", "summary_lines", "usd"]
+__all__ = ["count", "failure_lines", "roughly", "summary_lines", "usd"]
 
 
 def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
@@ -71,6 +71,11 @@ def usd(amount: float) -> str:
         return f"${amount:.4f}"
     cents = abs(amount * 100 - round(amount * 100)) < 0.01
     return f"${amount:,.2f}" if cents else f"${amount:,.3f}"
+
+
+def roughly(seconds: float) -> str:
+    """A time that is only estimated: ``12 s``, ``2 min 05 s``, ``1 h 30 min``."""
+    return f"{max(1, round(seconds))} s" if seconds < 60 else _duration(seconds)
 
 
 def _limits(summary: Summary) -> str:

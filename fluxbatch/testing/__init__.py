@@ -5,6 +5,7 @@ pytest.
 """
 
 from fluxbatch.testing.fetcher import Fetched, ScriptedFetcher, Serving
+from fluxbatch.testing.fitter import MemoryFitter
 from fluxbatch.testing.images import make_jpeg, make_png
 from fluxbatch.testing.jobs import make_job
 from fluxbatch.testing.ledger import MemoryLedger
@@ -36,6 +37,7 @@ __all__ = [
     "FixedLimiter",
     "Grant",
     "Lose",
+    "MemoryFitter",
     "MemoryLanding",
     "MemoryLedger",
     "MemoryMemo",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -15,13 +16,25 @@ from fluxbatch.policy.transition import after
 from fluxbatch.ports import Disposition, RunRow, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from fluxbatch.errors import StorageError
     from fluxbatch.model.job import PlannedJob, Step
     from fluxbatch.ports import Enlisted
 
 __all__ = ["MemoryLedger"]
+
+
+class _Wait(IntEnum):
+    """Whether a job waits for those that it needs."""
+
+    OUTDATED = -1
+    """it is under way as something else than what was asked for last"""
+    NO = 0
+    YES = 1
+    FREE = 2
+    HANDED_OUT = 3
+
 
 _UNDER_WAY: Final = frozenset({JobState.SUBMITTED, JobState.GENERATED})
 _STATE_OF: Final[Mapping[Disposition, JobState]] = {
@@ -55,6 +68,9 @@ class MemoryLedger:
         self._manifests: dict[str, str] = {}
         # rows as they were before their job was changed, for the counters of (id, fingerprint)
         self._former: dict[tuple[str, str], Record] = {}
+        self._wait: dict[str, _Wait] = {}
+        self._free: set[str] = set()
+        self._dependents: defaultdict[str, set[str]] = defaultdict(set)
         self._run_id = ""
         self._closed = False
 
@@ -86,23 +102,80 @@ class MemoryLedger:
         """Write jobs of this run's plan, and stamp them with the run."""
         self._may_write()
         for enlisted in jobs:
-            self._records[enlisted.job.id] = _planned(self._counted_for(enlisted.job), enlisted, run_id)
+            record = _planned(self._counted_for(enlisted.job), enlisted, run_id)
+            self._unlink(enlisted.job.id)
+            self._records[record.job.id] = record
+            for upstream in record.job.needs:
+                self._dependents[upstream].add(record.job.id)
+            self._mark(record.job.id, _wait_of(record, enlisted))
         await self._commit()
 
     async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
         """Jobs of this run to be sent to ``model``, by position, after ``after``."""
         found = [
-            record for record in self._to_send(run_id) if record.job.model == model and record.job.position > after
+            record
+            for record in self._to_send(run_id)
+            if record.job.model == model
+            and record.job.position > after
+            and self._wait[record.job.id] in {_Wait.NO, _Wait.OUTDATED}
         ]
-        page = found[:limit]
-        self.pages.append(len(page))
-        await self._commit()
-        return page
+        return await self._page(found, limit)
+
+    async def freed(self, run_id: str, model: str, limit: int) -> list[Record]:
+        """Jobs that need not wait any more, by position, each once in a run."""
+        self._may_write()
+        free = [self._records[job_id] for job_id in self._free]
+        found = [record for record in _to_send(free, run_id) if record.job.model == model]
+        for record in found[:limit]:
+            self._mark(record.job.id, _Wait.HANDED_OUT)
+        return await self._page(found, limit)
+
+    async def stranded(self, run_id: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run that wait for one which has failed, by position, after ``after``."""
+        found = [
+            record
+            for record in self._to_send(run_id)
+            if self._wait[record.job.id] is _Wait.YES
+            and record.job.position > after
+            and any(self._state(upstream) is JobState.FAILED for upstream in record.job.needs)
+        ]
+        return await self._page(found, limit)
 
     async def pending_models(self, run_id: str) -> dict[str, int]:
         """How many jobs of this run are to be sent, by model."""
         await self._commit()
         return dict(Counter(record.job.model for record in self._to_send(run_id)))
+
+    async def waiting(self, run_id: str) -> int:
+        """How many jobs of this run wait for others."""
+        await self._commit()
+        return sum(self._wait[record.job.id] is _Wait.YES for record in self._to_send(run_id))
+
+    async def ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids of all rows, by id, after ``after``."""
+        await self._commit()
+        return sorted(job_id for job_id in self._records if job_id > after)[:limit]
+
+    async def owners(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """The ids of the rows that have these files as their image on record, by file."""
+        await self._commit()
+        found: dict[str, list[str]] = {}
+        for job_id, record in sorted(self._records.items()):
+            if record.stored is not None and record.stored.file in files:
+                found.setdefault(record.stored.file, []).append(job_id)
+        return found
+
+    async def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove rows that are not under way; what they have cost stays counted for (id, fingerprint)."""
+        self._may_write()
+        for job_id in job_ids:
+            row = self._records.get(job_id)
+            if row is not None and row.state not in _UNDER_WAY:
+                self._put_aside(row)
+                self._unlink(job_id)
+                self._mark(job_id, _Wait.NO)
+                del self._records[job_id], self._wait[job_id]
+        await self._commit()
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
         """Rows in a state, of any plan, by id."""
@@ -121,6 +194,8 @@ class MemoryLedger:
             raise StepRefused(f"{step.job_id} is not {step.frm}")
         self._records[step.job_id] = after(record, step, self._run_id)
         self._spend(step)
+        if step.to is JobState.STORED:
+            self._free_dependents(step.job_id)
         self.steps.append(step)
         await self._commit()
 
@@ -165,7 +240,16 @@ class MemoryLedger:
         found = MemoryLedger(commit_s=self.commit_s)
         found._records, found._runs = dict(self._records), dict(self._runs)
         found._manifests, found._former = dict(self._manifests), dict(self._former)
+        found._wait, found._free = dict(self._wait), set(self._free)
+        for upstream, dependents in self._dependents.items():
+            found._dependents[upstream] = set(dependents)
         return found
+
+    async def _page(self, found: list[Record], limit: int) -> list[Record]:
+        page = found[:limit]
+        self.pages.append(len(page))
+        await self._commit()
+        return page
 
     async def _commit(self) -> None:
         if self._closed:
@@ -181,13 +265,16 @@ class MemoryLedger:
     def _counted_for(self, job: PlannedJob) -> Record | None:
         """The job's row, with the counters of the fingerprint that it is to have."""
         row = self._records.get(job.id)
-        if row is None or row.state in _UNDER_WAY or row.job.fingerprint == job.fingerprint:
-            return row
-        settled = row.charged - row.lost if row.state is JobState.STORED else 0
-        self._former[job.id, row.job.fingerprint] = replace(row, pardoned=max(row.pardoned, settled))
-        before = self._former.pop((job.id, job.fingerprint), Record(job))
+        if row is not None:
+            if row.state in _UNDER_WAY or row.job.fingerprint == job.fingerprint:
+                return row
+            self._put_aside(row)
+        before = self._former.pop((job.id, job.fingerprint), None)
+        if row is None and before is None:
+            return None
+        before = before or Record(job)
         return replace(
-            row,
+            row or Record(job),
             charged=before.charged,
             unknown=before.unknown,
             lost=before.lost,
@@ -196,18 +283,43 @@ class MemoryLedger:
             unknown_usd=before.unknown_usd,
         )
 
+    def _put_aside(self, row: Record) -> None:
+        settled = row.charged - row.lost if row.state is JobState.STORED else 0
+        self._former[row.job.id, row.job.fingerprint] = replace(row, pardoned=max(row.pardoned, settled))
+
+    def _state(self, job_id: str) -> JobState | None:
+        row = self._records.get(job_id)
+        return None if row is None else row.state
+
+    def _mark(self, job_id: str, wait: _Wait) -> None:
+        self._wait[job_id] = wait
+        if wait is _Wait.FREE:
+            self._free.add(job_id)
+        else:
+            self._free.discard(job_id)
+
+    def _unlink(self, job_id: str) -> None:
+        row = self._records.get(job_id)
+        for upstream in row.job.needs if row is not None else ():
+            self._dependents[upstream].discard(job_id)
+
+    def _free_dependents(self, upstream: str) -> None:
+        for job_id in self._dependents.get(upstream, ()):
+            needs = self._records[job_id].job.needs
+            if self._wait[job_id] is _Wait.YES and all(map(self._is_made, needs)):
+                self._mark(job_id, _Wait.FREE)
+
+    def _is_made(self, job_id: str) -> bool:
+        """Whether a job is stored, as what was asked for last."""
+        return self._state(job_id) is JobState.STORED and self._wait[job_id] is not _Wait.OUTDATED
+
     def _spend(self, step: Step) -> None:
         run = self._runs.get(self._run_id)
         if run is not None and step.charge is not Charge.NONE:
             self._runs[run.id] = replace(run, spent_usd=run.spent_usd + step.usd)
 
     def _to_send(self, run_id: str) -> list[Record]:
-        found = (
-            record
-            for record in self._records.values()
-            if record.state is JobState.PENDING and record.run_id == run_id and record.selected
-        )
-        return sorted(found, key=lambda record: record.job.position)
+        return _to_send(self._records.values(), run_id)
 
     def _present(self) -> list[Record]:
         ordinals = {name: ordinal for ordinal, name in enumerate(self._manifests)}
@@ -217,6 +329,20 @@ class MemoryLedger:
             if record.job.manifest in ordinals and self._manifests[record.job.manifest] == record.run_id
         ]
         return sorted(found, key=lambda record: (ordinals[record.job.manifest], record.job.position))
+
+
+def _to_send(records: Iterable[Record], run_id: str) -> list[Record]:
+    found = (
+        record for record in records if record.state is JobState.PENDING and record.run_id == run_id and record.selected
+    )
+    return sorted(found, key=lambda record: record.job.position)
+
+
+def _wait_of(record: Record, enlisted: Enlisted) -> _Wait:
+    """Of a row after a plan."""
+    if record.state in _UNDER_WAY:
+        return _Wait.OUTDATED if record.job.fingerprint != enlisted.job.fingerprint else _Wait.NO
+    return _Wait.YES if enlisted.waits else _Wait.NO
 
 
 def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
@@ -238,7 +364,14 @@ def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
         failure=job.defect if enlisted.disposition is Disposition.REFUSE else None,
         run_id=run_id,
         selected=selected,
+        **_restored(enlisted),
     )
+
+
+def _restored(enlisted: Enlisted) -> dict[str, Any]:
+    if enlisted.disposition is not Disposition.RESTORE or enlisted.stored is None:
+        return {}
+    return {"stored": enlisted.stored, "stored_by": ""}
 
 
 def _pardoned(row: Record, enlisted: Enlisted) -> Record:

@@ -7,15 +7,16 @@ import hashlib
 import io
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import anyio
+from blake3 import blake3
 
-from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
+from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
 from fluxbatch.formats import NotAnImage, inspect_image
-from fluxbatch.model.job import Stored
+from fluxbatch.model.job import Photo, Stored
 from fluxbatch.model.state import Reason
 from fluxbatch.ports import Presence
 from fluxbatch.testing.virtual_time import VirtualClock
@@ -98,6 +99,47 @@ class MemorySink:
             return Stored(name, digest, len(file.data), facts.width, facts.height, file.mtime_ns)
         return None
 
+    async def photo(self, stored: Stored) -> Photo:
+        """An output as a reference image, as it is now."""
+        await anyio.sleep(self.latency_s)
+        file = self._there(stored)
+        try:
+            facts = inspect_image(io.BytesIO(file.data))
+        except NotAnImage as error:
+            raise PhotoError(f"{stored.file} can't be used: {error}") from error
+        return Photo(
+            ref=stored.file,
+            path=f"/sink/{stored.file}",
+            mime=facts.mime,
+            size=len(file.data),
+            mtime_ns=file.mtime_ns,
+            inode=file.mtime_ns,
+            width=facts.width,
+            height=facts.height,
+            digest=blake3(file.data).hexdigest(),
+        )
+
+    async def copy(self, stored: Stored, filename: str) -> Stored:
+        """Put a copy of an output under another name."""
+        landing = await self.land()
+        try:
+            data = self._there(stored).data
+            if hashlib.sha256(data).hexdigest() != stored.sha256:
+                raise PhotoChanged(f"{stored.file} has changed since it was stored")
+            landing.write(data)
+            placed = await landing.commit(filename)
+        finally:
+            await landing.discard()
+        return replace(placed, fingerprint=stored.fingerprint, model=stored.model, seed=stored.seed)
+
+    async def remove(self, stored: Stored) -> bool:
+        """Remove an output, unless it is not what was stored."""
+        await anyio.sleep(self.latency_s)
+        presence = self._presence(stored)
+        if presence is Presence.SAME:
+            self.lose(stored.file)
+        return presence is not Presence.ALTERED
+
     async def room(self) -> int:
         """Free bytes for new images."""
         await anyio.sleep(self.latency_s)
@@ -116,7 +158,7 @@ class MemorySink:
         """Write a file as someone else would."""
         self.put(file, data)
 
-    def remove(self, file: str) -> None:
+    def lose(self, file: str) -> None:
         """Remove a file as someone else would."""
         del self._files[file]
         self._folders.subtract(_folders(file))
@@ -159,6 +201,12 @@ class MemorySink:
                 return folder
         names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
         return next((name for name in names if name in self._files or self._folders[name]), "")
+
+    def _there(self, stored: Stored) -> _File:
+        found = self._files.get(stored.file)
+        if found is None:
+            raise PhotoChanged(f"{stored.file} is gone since it was stored")
+        return found
 
     def _presence(self, stored: Stored) -> Presence:
         found = self._files.get(stored.file)

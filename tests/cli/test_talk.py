@@ -17,7 +17,7 @@ from fluxbatch.model.job import Failure, Stored
 from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.state import Charge, Reason
 from fluxbatch.model.summary import Progress, Stop, Summary
-from fluxbatch.planning.plan import Quote
+from fluxbatch.planning.quote import Quote
 from fluxbatch.report.summary import summary_lines, usd
 from fluxbatch.telemetry.logs import LogFormat, LogObserver, make_logger
 

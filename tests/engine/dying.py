@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import anyio
 
 from fluxbatch.engine import Engine
 from fluxbatch.errors import StorageError
-from fluxbatch.model.state import PASSING, JobState
+from fluxbatch.model.state import PASSING, JobState, Reason
 from fluxbatch.planning.plan import decide
-from fluxbatch.ports import Enlisted, RunRow
+from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing import ScriptedProvider, VirtualTimeLoop
 from tests.engine.world import World
 
@@ -66,13 +66,23 @@ class MortalWorld(World):
         stored = [row.stored for row in rows.values() if row.stored is not None]
         found = await self.sink.check(stored)
         there: dict[str, Presence] = {one.file: presence for one, presence in zip(stored, found, strict=True)}
-        await self.ledger.enlist(self.run_id, [_enlisted(job, rows.get(job.id), there) for job in planned])
+        enlisted = [_enlisted(job, rows.get(job.id), there) for job in planned]
+        made = {one.job.id for one in enlisted if _stays_stored(one, rows.get(one.job.id))}
+        await self.ledger.enlist(
+            self.run_id, [replace(one, waits=not made.issuperset(one.job.needs)) for one in enlisted]
+        )
 
 
 def _enlisted(job: PlannedJob, row: Record | None, there: dict[str, Presence]) -> Enlisted:
     presence = there[row.stored.file] if row is not None and row.stored is not None else None
     decision = decide(job, row, presence)
     return Enlisted(job, decision.disposition, pardon=decision.pardon)
+
+
+def _stays_stored(enlisted: Enlisted, row: Record | None) -> bool:
+    if enlisted.disposition is Disposition.RESTORE:
+        return True
+    return enlisted.disposition is Disposition.KEEP and row is not None and row.state is JobState.STORED
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class Life:
                 assert world.provider.in_flight == world.fetcher.in_flight == 0
             world.ledger = world.ledger.reopen()
             records = await world.ledger.recall([job.id for job in self.plan])
-            if len(records) == len(self.plan) and all(_is_settled(record) for record in records.values()):
+            if len(records) == len(self.plan) and all(_is_settled(record, records) for record in records.values()):
                 return records
             await anyio.sleep(BETWEEN_RUNS_S * number)
         raise AssertionError({job_id: str(record.failure or record.state) for job_id, record in records.items()})
@@ -154,9 +164,12 @@ async def _kill(world: MortalWorld, moment: float, left: list[tuple[Any, Any, An
     scope.cancel()
 
 
-def _is_settled(record: Record) -> bool:
+def _is_settled(record: Record, records: dict[str, Record]) -> bool:
     if record.state is JobState.FAILED:
         assert record.failure is not None
+        if record.failure.reason is Reason.DEPENDENCY_FAILED:
+            upstream = [records[job_id] for job_id in record.job.needs]
+            return any(one.state is JobState.FAILED and _is_settled(one, records) for one in upstream)
         return record.failure.reason not in PASSING
     return record.state is JobState.STORED
 

@@ -9,9 +9,10 @@ import anyio
 import pytest
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.disk import FolderSink
+from fluxbatch.adapters.disk import FileSource, FolderSink
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.engine import Engine
+from fluxbatch.model.job import JobOutput, Photo
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.testing import Grant, Lose, ScriptedFetcher, ScriptedProvider, Serving, make_job
 from tests.engine.world import World, jobs
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from blockbuster import BlockBuster
 
+    from fluxbatch.model.answer import Answer
     from fluxbatch.model.job import PlannedJob
     from fluxbatch.testing import Act
 
@@ -91,6 +93,29 @@ async def test_a_cancelled_run_goes_on(tmp_path: Path, blockbuster: BlockBuster,
             assert record.charged <= billed[job.id] <= record.charged + record.unknown <= 2
             assert record.state is JobState.STORED or record.unknown == 2
         assert await world.ledger.in_state("submitted") == await world.ledger.in_state("generated") == []
+
+
+async def test_chains_take_files_of_the_folder(tmp_path: Path, blockbuster: BlockBuster) -> None:
+    opened: list[str] = []
+
+    class Opening(ScriptedProvider):
+        async def generate(self, job: PlannedJob) -> Answer:
+            for image in job.images:
+                assert isinstance(image, Photo)
+                blockbuster.deactivate()  # the upload opens files on the loop too
+                FileSource().open(image).close()
+                blockbuster.activate()
+                opened.append(image.ref)
+            return await super().generate(job)
+
+    async with on_disk(tmp_path, blockbuster) as world:
+        planned = [make_job(n, images=(JobOutput(make_job(n - 10).id),) if n >= 10 else ()) for n in range(40)]
+        world.provider = Opening(world.clock, Grant(latency_s=0.002))
+        await world.plan(planned)
+        with anyio.fail_after(30):
+            await Engine(world.desk()).run()
+        assert await world.states() == {"stored": 40}
+    assert sorted(opened) == [f"{job.id}.png" for job in planned[:30]]
 
 
 async def test_a_name_that_is_taken_by_something_else_fails_its_job_alone(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
+
+import anyio
 
 from fluxbatch.engine import Desk, Engine
 from fluxbatch.model.state import PASSING, JobState
@@ -30,7 +32,7 @@ from fluxbatch.testing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fluxbatch.model.job import PlannedJob, Record
+    from fluxbatch.model.job import Photo, PlannedJob, Record
     from fluxbatch.ports import Limiter
 
 VIRTUAL_TIME: tuple[str, dict[str, Any]] = ("asyncio", {"loop_factory": VirtualTimeLoop})
@@ -51,6 +53,22 @@ def _failed_for_good(row: Record) -> bool:
     return row.failure is not None and row.failure.reason not in PASSING
 
 
+class NotingFitter:
+    """The ``Fitter`` port: notes what it is asked for, and fails as it is told."""
+
+    def __init__(self) -> None:
+        self.latency_s = 0.0
+        self.asked: list[Photo] = []
+        self.error: Exception | None = None
+
+    async def fit(self, photo: Photo) -> Photo:
+        self.asked.append(photo)
+        await anyio.sleep(self.latency_s)
+        if self.error is not None:
+            raise self.error
+        return replace(photo, path=f"{photo.path}.fitted", fitting=None)
+
+
 @dataclass
 class World:
     """The ports of a run; what isn't given works without a fault.
@@ -64,6 +82,7 @@ class World:
     ledger: Any = field(default_factory=MemoryLedger)
     sink: Any = field(default_factory=MemorySink)
     rescue: Any = field(default_factory=MemoryRescue)
+    fitter: NotingFitter = field(default_factory=NotingFitter)
     recorder: Recorder = field(default_factory=Recorder)
     run_id: str = "run"
     ceiling: int | None = None
@@ -90,6 +109,7 @@ class World:
             outage=Outage(patience_s=chosen.outage_s, first_answer_s=chosen.first_answer_s),
             rng=Random(7),
             rescue=self.rescue,
+            fitter=self.fitter,
         )
 
     def limiter(self, chosen: Settings) -> Limiter:
@@ -103,10 +123,18 @@ class World:
         planned = list(planned)
         await self.ledger.begin(RunRow(self.run_id, self.clock.now()))
         rows: dict[str, Record] = await self.ledger.recall([job.id for job in planned])
-        kept = {job_id for job_id, row in rows.items() if row.state is JobState.STORED or _failed_for_good(row)}
+        stored = {job_id for job_id, row in rows.items() if row.state is JobState.STORED}
+        kept = stored | {job_id for job_id, row in rows.items() if _failed_for_good(row)}
         await self.ledger.enlist(
             self.run_id,
-            [Enlisted(job, Disposition.KEEP if job.id in kept else Disposition.MAKE) for job in planned],
+            [
+                Enlisted(
+                    job,
+                    Disposition.KEEP if job.id in kept else Disposition.MAKE,
+                    waits=not stored.issuperset(job.needs),
+                )
+                for job in planned
+            ],
         )
 
     async def run(self, planned: Iterable[PlannedJob], **settings: Any) -> Desk:

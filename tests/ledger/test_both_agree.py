@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.errors import StepRefused
-from fluxbatch.model.job import Failure, Lease, Step, Stored
+from fluxbatch.model.job import Failure, JobOutput, Lease, Step, Stored
 from fluxbatch.model.state import NEXT, Charge, JobState, Reason
 from fluxbatch.policy.retry import MAX_RISKED
 from fluxbatch.ports import Disposition, Enlisted, RunRow
@@ -162,6 +162,9 @@ class BothLedgers(RuleBasedStateMachine):
         shift=st.integers(0, 1),
         selected=st.booleans(),
         pardon=st.booleans(),
+        needs=st.lists(st.sampled_from([*IDS, "nobody"]), max_size=2),
+        waits=st.booleans(),
+        stored=st.none() | STORED,
         defect=FAILURES,
     )
     def enlist(self, run: str, ids: list[str], shift: int, **facts: Any) -> None:
@@ -174,12 +177,14 @@ class BothLedgers(RuleBasedStateMachine):
                 id=id_,
                 model=facts["model"],
                 manifest=facts["manifest"],
+                images=tuple(JobOutput(upstream) for upstream in facts["needs"] if upstream != id_),
                 fingerprint=facts["fingerprint"],
                 defect=facts["defect"] if refused else None,
             )
             for id_ in ids
         ]
-        enlisted = [Enlisted(job, disposition, selected=facts["selected"], pardon=facts["pardon"]) for job in jobs]
+        told = {name: facts[name] for name in ("selected", "pardon", "waits", "stored")}
+        enlisted = [Enlisted(job, disposition, **told) for job in jobs]
         self._enlist(run, enlisted)
         for job in jobs:
             known = self._known.get(job.id)
@@ -223,6 +228,32 @@ class BothLedgers(RuleBasedStateMachine):
         self._enlist(RUNS[0], [Enlisted(job, Disposition.MAKE)])
         self._step(Step(job_id, JobState.PENDING, JobState.SUBMITTED))
         self._step(Step(job_id, JobState.SUBMITTED, JobState.PENDING, charge=charge, usd=0.5, attempts=1))
+
+    @rule(ids=st.permutations(IDS), run=st.sampled_from(RUNS), stored=STORED)
+    def chain(self, ids: list[str], run: str, stored: Stored) -> None:
+        """One is made, and the next may go: the way that chains go most often."""
+        jobs = [
+            make_job(2 * IDS.index(id_), id=id_, model="m1", manifest=MANIFESTS[0], fingerprint="one", images=images)
+            for id_, images in zip(ids, [(), (JobOutput(ids[0]),), (JobOutput(ids[0]), JobOutput(ids[1]))], strict=True)
+        ]
+        self._enlist(run, [Enlisted(job, Disposition.MAKE, waits=bool(job.needs)) for job in jobs])
+        self._step(Step(ids[0], JobState.PENDING, JobState.SUBMITTED))
+        self._step(Step(ids[0], JobState.SUBMITTED, JobState.STORED, stored=stored))
+
+    @rule(run=st.sampled_from(RUNS), model=st.sampled_from(MODELS), limit=st.integers(1, 4))
+    def freed(self, run: str, model: str, limit: int) -> None:
+        self._both(lambda ledger: ledger.freed(run, model, limit))
+
+    @rule(run=st.sampled_from(RUNS), after=st.integers(-1, 4), limit=st.integers(1, 4))
+    def stranded(self, run: str, after: int, limit: int) -> None:
+        self._both(lambda ledger: ledger.stranded(run, after, limit))
+
+    @rule(ids=st.lists(st.sampled_from([*IDS, "nobody"]), max_size=2, unique=True))
+    def forget(self, ids: list[str]) -> None:
+        self._both(lambda ledger: ledger.forget(ids))
+        for known in (self._known.get(id_) for id_ in ids):
+            if known and known.state is JobState.STORED:
+                self._bill.gives_way(known)
 
     @rule(manifest=st.sampled_from(MANIFESTS), run=st.sampled_from(RUNS))
     def claim(self, manifest: str, run: str) -> None:
@@ -301,7 +332,10 @@ async def _everything(ledger: Ledger) -> list[object]:
         [record async for record in ledger.rows()],
         await ledger.manifests(),
         await ledger.last_run(),
+        await ledger.ids(),
         [(await ledger.tally(run), await ledger.pending_models(run)) for run in ("", *RUNS)],
+        [(await ledger.waiting(run), await ledger.stranded(run, -1, 9)) for run in RUNS],
+        [await ledger.pending(run, model, -1, 9) for run in RUNS for model in MODELS],
     ]
 
 

@@ -16,10 +16,10 @@ import anyio
 import orjson
 import pytest
 
-from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.adapters.ledger import SqliteLedger, schema
 from fluxbatch.adapters.ledger.thread import CommitThread
 from fluxbatch.errors import StepRefused, StorageError, UsageError
-from fluxbatch.model.job import Lease, Step, Stored
+from fluxbatch.model.job import JobOutput, Lease, Photo, Step, Stored
 from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing import make_job
@@ -324,6 +324,93 @@ async def test_a_reader_looks_at_a_ledger_of_version_1(path: Path) -> None:
     assert [record.job async for record in reader.rows()] == [job]
     await reader.close()
     assert path.read_bytes() == before
+
+
+# as version 2 made it
+VERSION_2: Final = VERSION_1.replace(
+    "summary BLOB\n", "summary BLOB,\n    carried_usd REAL NOT NULL DEFAULT 0, spent_usd REAL NOT NULL DEFAULT 0\n"
+).replace(
+    "PRAGMA user_version = 1",
+    """
+CREATE TABLE former (
+    id TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    charged INTEGER NOT NULL, unknown INTEGER NOT NULL, lost INTEGER NOT NULL, pardoned INTEGER NOT NULL,
+    cost_usd REAL NOT NULL, unknown_usd REAL NOT NULL,
+    PRIMARY KEY (id, fingerprint)
+) WITHOUT ROWID;
+PRAGMA user_version = 2""",
+)
+PHOTO: Final = Photo("a.jpg", "/p/a.jpg", "image/jpeg", 9, 8, 7, 64, 65, "d1")
+
+
+def write_version_2(path: Path) -> list[PlannedJob]:
+    """A job that was stored, with a photo, and one that is pending."""
+    jobs = [make_job(0, images=(PHOTO,)), make_job(1)]
+    stored = {"file": "a.png", "sha256": "00", "bytes": 1, "width": 8, "height": 8, "mtime_ns": 5, "url_age_s": 1.5}
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(VERSION_2)
+        db.execute("INSERT INTO about VALUES ('kind', 'live')")
+        db.execute("INSERT INTO runs VALUES ('ended', 1.0, 2.0, NULL, 0.5, 0.25)")
+        db.execute("INSERT INTO manifests VALUES ('jobs.yaml', 1, 'ended')")
+        for job, state, image in zip(jobs, ("stored", "pending"), (orjson.dumps(stored), None), strict=True):
+            facts = orjson.loads(orjson.dumps(job))
+            for photo in facts["images"]:
+                del photo["fitting"]
+            db.execute(
+                "INSERT INTO jobs (id, manifest, position, run_id, selected, state, model, fingerprint, job, stored)"
+                " VALUES (?, 'jobs.yaml', ?, 'ended', 1, ?, ?, ?, ?, ?)",
+                (job.id, job.position, state, job.model, job.fingerprint, orjson.dumps(facts), image),
+            )
+        db.execute("INSERT INTO former VALUES (?, 'another', 1, 0, 1, 0, 0.25, 0.0)", (jobs[1].id,))
+    return jobs
+
+
+async def test_a_ledger_of_version_2_is_brought_up(path: Path, tmp_path: Path) -> None:
+    jobs = write_version_2(path)
+    ledger = await SqliteLedger(path, kind="live").open()
+    assert [record.job async for record in ledger.rows()] == jobs
+    assert await ledger.last_run() == RunRow("ended", 1.0, 2.0, None, 0.5, 0.25)
+    assert [record.job for record in await ledger.pending("ended", jobs[1].model, -1, 9)] == jobs[1:]
+    # what version 2 could not do
+    link = make_job(2, images=(JobOutput(jobs[1].id),))
+    await ledger.enlist("ended", [Enlisted(link, Disposition.MAKE, waits=True)])
+    await grant(ledger, jobs[1])
+    stored = Stored("b.png", "00", 1, 8, 8, model=jobs[1].model, seed=1)
+    await ledger.advance(Step(jobs[1].id, JobState.GENERATED, JobState.STORED, stored=stored))
+    assert [record.job for record in await ledger.freed("ended", link.model, 9)] == [link]
+    found = await ledger.recall([job.id for job in jobs])
+    assert [record.stored and record.stored.seed for record in found.values()] == [None, 1]
+    await ledger.close()
+    new = tmp_path / "new.sqlite"
+    await (await SqliteLedger(new, kind="live").open()).close()
+    assert layout(path) == layout(new)
+
+
+async def test_a_reader_looks_at_a_ledger_of_version_2(path: Path) -> None:
+    jobs = write_version_2(path)
+    before = path.read_bytes()
+    reader = await SqliteLedger(path, readonly=True).open()
+    assert [record.job async for record in reader.rows()] == jobs
+    assert await reader.ids() == [job.id for job in jobs]
+    assert await reader.pending_models("ended") == {jobs[1].model: 1}
+    assert [record.job for record in await reader.pending("ended", jobs[1].model, -1, 9)] == jobs[1:]
+    assert (await reader.waiting("ended"), await reader.stranded("ended", -1, 9)) == (0, [])
+    tally = await reader.tally("ended")
+    assert (tally.by_state, tally.lost) == ({"stored": 1, "pending": 1}, 1)
+    await reader.close()
+    assert path.read_bytes() == before
+
+
+async def test_chains_cost_no_search(ledger: SqliteLedger, path: Path) -> None:
+    """What is asked with each image goes by an index, however many wait."""
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as db:
+        for statement in (schema.FREE, schema.FREED, schema.STRANDED, schema.WAITING, schema.PENDING, schema.IDS):
+            values = {"id": "x"} if ":id" in statement else ["x"] * statement.count("?")
+            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+            assert not [line for line in plan if line.startswith("SCAN")], (statement, plan)
+            assert not [line for line in plan if "TEMP B-TREE" in line], (statement, plan)
 
 
 # ------------------------------------------------------------------------------------- a file that others lay hands on

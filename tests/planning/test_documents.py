@@ -75,6 +75,18 @@ def test_json_and_toml_say_the_same_as_yaml(desk: Desk) -> None:
     assert len({tuple(sorted(each.job.fields.items())) for each in taken}) == 1
 
 
+def test_a_prompt_of_its_own_takes_the_place_of_the_prompt_in_common(desk: Desk) -> None:
+    desk.write("p.txt", "from a file")
+    for common in ("prompt: same", "prompt_file: p.txt"):
+        jobs = "[{id: a}, {id: b, prompt: own}, {id: c, prompt_file: p.txt}]"
+
+        taken = desk.take("jobs.yaml", f"defaults: {{{common}}}\njobs: {jobs}\n")
+
+        assert taken.lines == []
+        first = "same" if common == "prompt: same" else "from a file"
+        assert [job.fields["prompt"] for job in taken.jobs] == [first, "own", "from a file"]
+
+
 def test_a_job_overrides_defaults_and_null_unsets_them(desk: Desk) -> None:
     desk.photo("a.jpg")
     desk.photo("logo.jpg", "grass.jpg")
@@ -118,10 +130,7 @@ jobs:
         ),
         (
             "jobs: [{prompt: x}]\ncatalog: {rows: a.csv}",
-            (
-                "jobs.yaml:2: error: catalog: 'catalog' is not supported by this version yet "
-                "(write the jobs out, or make rows of them (CSV, JSONL))"
-            ),
+            "jobs.yaml:2: error: catalog.rows: a.csv: there is no such file (check the path)",
         ),
         ("jobs: []", "jobs.yaml:1: error: jobs: the list of jobs is empty (write at least one job)"),
         (

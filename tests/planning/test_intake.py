@@ -56,10 +56,10 @@ def test_jobs_come_in_batches_in_order(desk: Desk) -> None:
         ("nowhere/jobs.yaml", "there is no such file (check the path)"),
         ("folder.yaml", "is a folder, not a manifest (for its photos: fluxbatch run "),
         ("folder", "has no extension (it is a folder; for its photos: fluxbatch run "),
-        ("table.xlsx", ".xlsx files are not supported by this version yet (save the table as CSV)"),
-        ("table.parquet", ".parquet files are not supported by this version yet (save the table as CSV)"),
+        ("table.xlsx", "there is no such file (check the path)"),
+        ("table.parquet", "there is no such file (check the path)"),
         ("a.jpg", "is a photo, not a manifest (say what to make of it: fluxbatch run "),
-        ("a.txt", "'.txt' is no kind of manifest (documents are .yaml .yml .json .toml, tables .jsonl .csv .tsv)"),
+        ("a.txt", "'.txt' is no kind of manifest (documents are .yaml .yml .json .toml, tables .jsonl .csv .tsv .xl"),
         ("empty.csv", "the file is empty (write at least one job)"),
     ],
 )

@@ -61,36 +61,10 @@ def several(kind: str, mode: str = "RGB") -> bytes:
         ("a.png", b"<html>404", Reason.BAD_IMAGE, "a.png: it is an HTML page, not a JPEG, PNG or WebP image (name a"),
         ("a.jpg", saved("JPEG")[:-9], Reason.BAD_IMAGE, "a.jpg: it is cut short: "),
         (
-            "a.jpg",
-            saved("JPEG", "CMYK"),
-            Reason.BAD_IMAGE,
-            "a.jpg: its colours are CMYK, for printing (convert it to RGB",
-        ),
-        (
-            "a.jpg",
-            several("MPO"),
-            Reason.BAD_IMAGE,
-            "a.jpg: it holds several pictures (MPO, as some phones write .jpg)",
-        ),
-        ("a.png", several("PNG"), Reason.BAD_IMAGE, "a.png: it is animated (send one frame of it)"),
-        ("a.webp", several("WEBP"), Reason.BAD_IMAGE, "a.webp: it is animated (send one frame of it)"),
-        (
             "a.png",
             saved("PNG", size=(63, 64)),
             Reason.BAD_IMAGE,
             "a.png: 63×64 pixels are too small, the least is 64×64 (use a larger photo)",
-        ),
-        (
-            "a.png",
-            saved("PNG", "1", size=(5120, 4112)),
-            Reason.TOO_LARGE,
-            "a.png: 5120×4112 are 20.1 MP, the limit is 20 (make it smaller: magick a.png -resize 2048x2048 a.jpg)",
-        ),
-        (
-            "a.jpg",
-            saved("JPEG") + b"\0" * (20 << 20),
-            Reason.TOO_LARGE,
-            "a.jpg: it is 20.0 MB large, the limit is 20 (make it smaller: magick a.jpg -resize 2048x2048 a-new.jpg)",
         ),
     ],
 )
@@ -110,17 +84,16 @@ def test_photos_that_are_refused(desk: Desk, name: str, content: bytes, reason: 
         (
             "a.png",
             saved("PNG", "1", size=(2048, 2064)),
-            "a.png: 2048×2064 are more than 4 MP, the service shrinks it (send it smaller)",
+            "a.png: 2048×2064 are more than 4 MP, the service shrinks it (fit: {max_megapixels: 4})",
         ),
-        ("a.png", saved("PNG", size=(100, 64)), "a.png: 100×64 are no multiples of 16, the service crops the edges"),
-        ("a.png", saved("PNG", "P"), "a.png: its colours come from a palette, some services misread that"),
-        ("a.png", saved("PNG", "I;16"), "a.png: it has 16 bits a channel, the service uses 8"),
-        ("a.png", saved("JPEG"), "a.png: it is image/jpeg by its bytes, and is sent as that"),
         (
-            "a.jpg",
-            saved("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"),
-            "a.jpg: only EXIF says that it is to be turned, the service may see it lying (turn it for good: magick",
+            "a.png",
+            saved("PNG", size=(100, 64)),
+            "a.png: 100×64 are no multiples of 16, the service crops the edges (fit: {multiple_of: 16})",
         ),
+        ("a.png", several("PNG"), "a.png: it is animated, only its first frame is sent"),
+        ("a.webp", several("WEBP"), "a.webp: it is animated, only its first frame is sent"),
+        ("a.png", saved("JPEG"), "a.png: it is image/jpeg by its bytes, and is sent as that"),
     ],
 )
 def test_photos_that_are_warned_about_once(desk: Desk, name: str, content: bytes, message: str) -> None:

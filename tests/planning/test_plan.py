@@ -8,7 +8,8 @@ import pytest
 
 from fluxbatch.model.job import Failure, Lease, Photo, PlannedJob, Record, Stored
 from fluxbatch.model.state import PASSING, JobState, Reason
-from fluxbatch.planning.plan import Quote, decide
+from fluxbatch.planning.plan import decide
+from fluxbatch.planning.quote import Quote
 from fluxbatch.ports import Disposition, Presence
 
 PHOTO = Photo("cat.jpg", "/cat.jpg", "image/jpeg", 10, 1, 1, 64, 64, "d1")
@@ -95,8 +96,8 @@ def test_a_job_that_can_not_be_sent_is_refused_whatever_there_is() -> None:
     [
         (replace(JOB, fields={"prompt": "y"}), "prompt changed"),
         (replace(JOB, fields={"prompt": "x", "seed": 1}), "seed changed"),
-        (replace(JOB, images=(replace(PHOTO, digest="d2"),)), "image 1 changed"),
-        (replace(JOB, images=()), "the number of images changed"),
+        (replace(JOB, images=(replace(PHOTO, digest="d2"),)), "photo cat.jpg changed"),
+        (replace(JOB, images=()), "image 1 removed (cat.jpg)"),
     ],
 )
 def test_a_changed_job_says_what_changed(now: PlannedJob, why: str) -> None:
@@ -122,5 +123,5 @@ def test_the_quote_counts_every_job_once() -> None:
     assert (quote.make, quote.keep, quote.owed, quote.fetch, quote.refuse) == (2, 3, 1, 1, 1)
     assert (quote.cached, quote.edited_count, quote.edited) == (2, 1, ["a.jpg"])
     assert (quote.usd, quote.unpriced) == (0.03, 1)
-    assert quote.by_model == {"flux-2-pro": 1, "new": 1}
+    assert {name: model.images for name, model in quote.models.items()} == {"flux-2-pro": 1, "new": 1}
     assert quote.kept_failures == {"moderated": 1}

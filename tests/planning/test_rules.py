@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fluxbatch.model.flux import FluxModel, known_models
+from fluxbatch.model.job import Photo
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.fields import JobFields
 from fluxbatch.planning.rules import Request, check_request
@@ -117,11 +118,12 @@ def test_what_is_accepted_without_a_word(desk: Desk, fields: dict[str, Json]) ->
             "input_image_1: 'input_image_1' is not a field of a job (did you mean 'input_image'?)",
         ),
         ({"input_image_9": "a"}, "input_image_9: a request has at most 8 images (the last is input_image_8)"),
-        ({"fit": "auto"}, "fit: 'fit' is not supported by this version yet (fit the photos beforehand)"),
-        (
-            {"variants": 3},
-            "variants: 'variants' is not supported by this version yet (write a job for each one, with seed",
-        ),
+        ({"fit": "none"}, "fit: 'none' is not a way to fit photos (write auto, off, or {long_edge: 2048})"),
+        ({"fit": {"long_egde": 9}}, "fit.long_egde: 'long_egde' is no part of 'fit' (did you mean 'long_edge'?)"),
+        ({"fit": {"long_edge": 9}}, "fit.long_edge: 9 is out of range (64 to 16384)"),
+        ({"fit": {"background": "red"}}, "fit.background: 'red' is not a colour (write it in quotes, as \"#FFFFFF\")"),
+        ({"variants": 0}, "variants: 0 is out of range (1 to 1000)"),
+        ({"variants": "some"}, "variants: 'some' is not a whole number"),
         (
             {"zebra": 1},
             "zebra: 'zebra' is not a field of a job (new fields of the API go under 'extra', your own under 'meta')",
@@ -253,7 +255,10 @@ def test_pro_takes_nine_megapixels_in_all(desk: Desk) -> None:
     two: list[Json] = ["large.png", "large.png"]
 
     assert desk.take_rules(images=two, size="1024x1024").lines == []
-    taken = desk.take_rules(images=two, size="2048x2048")
+    fitted = desk.take_rules(images=two, size="2048x2048")
+    assert fitted.lines == []
+    assert [image.fitting is not None for image in fitted.job.images if isinstance(image, Photo)] == [True, True]
+    taken = desk.take_rules(images=two, size="2048x2048", fit="off")
     assert taken.line.startswith(
         "python:1: error: [a] images: input and output have 12.0 MP together, flux-2-pro takes 9"
     )

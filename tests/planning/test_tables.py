@@ -1,4 +1,4 @@
-"""Rows: CSV, TSV, JSONL, OpenAI Batch files."""
+"""Rows: CSV, TSV, Excel, Parquet, JSONL, OpenAI Batch files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,6 @@ def test_spreadsheets_of_half_of_europe_write_semicolons(desk: Desk) -> None:
         ("prompt,prompt\nx,y\n", "1: error: prompt: the column 'prompt' stands twice (rename one)"),
         ("prompt,\nx,y\n", "1: error: column 2: column 2 has no name (name it, or remove it)"),
         ("prompt,api_key\nx,sk-123\n", "1: error: api_key: a manifest can't set this"),
-        ("prompt,variants\nx,3\n", "1: error: variants: 'variants' is not supported by this version yet"),
         (
             "red fox,snow\nblue bird,sky\n",
             "1: error: no column is a field of a job: 'red fox', 'snow' (the first row",
@@ -109,12 +108,13 @@ def test_a_column_that_is_wrong_is_one_finding_and_fatal(desk: Desk) -> None:
 def test_the_line_of_a_byte_that_is_no_utf8(desk: Desk) -> None:
     taken = desk.take("a.csv", b"id,prompt\na,fine\nb,caf\xe9\nc,x\n")
 
-    assert taken.line == "a.csv:3: error: is not UTF-8 text: byte 0xe9 (save the file as UTF-8)"
+    assert taken.line == (
+        "a.csv:3: error: is not UTF-8 text: byte 0xe9 (save it as 'CSV UTF-8'; a catalog may say 'encoding: cp1252')"
+    )
     assert [job.id for job in taken.jobs] == ["a"]
 
 
-def test_utf16_is_named(desk: Desk) -> None:
-    assert "is UTF-16 text (save it as UTF-8" in desk.take("a.csv", "id,prompt\na,x\n".encode("utf-16")).line
+def test_jsonl_is_utf8(desk: Desk) -> None:
     assert "is UTF-16 text (save it as UTF-8" in desk.take("a.jsonl", '{"prompt": "x"}'.encode("utf-16")).line
 
 
@@ -174,7 +174,7 @@ def test_a_row_of_an_openai_batch_file_is_a_job(desk: Desk) -> None:
         ),
         (
             '{"id": "a", "prompt": "x", "images": [{"job": "b"}]}',
-            "[a] images[1]: the image of another job is not",
+            "[a] images[1]: there is no job 'b'",
         ),
         ('{"id": "a", "prompt": "x", "images": [3]}', "[a] images[1]: 3 is not a path or URL"),
         ('{"id": "a", "prompt": "x", "images": {"a": 1}}', "[a] images: a mapping is not a list of images"),

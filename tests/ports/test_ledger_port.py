@@ -9,11 +9,13 @@ import pytest
 
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.testing import MemoryLedger
-from fluxbatch.testing.conformance import case_name, ledger
+from fluxbatch.testing.conformance import case_name, chains, ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+CASES = [*ledger.CASES, *chains.CASES]
 
 
 class MemoryRig:
@@ -35,7 +37,7 @@ class SqliteRig:
         self.ledger = await SqliteLedger(self._path).open()
 
 
-@pytest.mark.parametrize("case", ledger.CASES, ids=case_name)
+@pytest.mark.parametrize("case", CASES, ids=case_name)
 async def test_memory_ledger(case: ledger.Case) -> None:
     @asynccontextmanager
     async def make() -> AsyncIterator[MemoryRig]:
@@ -44,7 +46,7 @@ async def test_memory_ledger(case: ledger.Case) -> None:
     await case(make)
 
 
-@pytest.mark.parametrize("case", ledger.CASES, ids=case_name)
+@pytest.mark.parametrize("case", CASES, ids=case_name)
 async def test_sqlite_ledger(case: ledger.Case, tmp_path: Path) -> None:
     count = 0
 

@@ -31,7 +31,7 @@ class MemoryRig:
         self.sink = MemorySink()
         self.read = self.sink.read
         self.alter = self.sink.alter
-        self.remove = self.sink.remove
+        self.remove = self.sink.lose
 
     def leftovers(self) -> int:
         return len(self.sink.landings)

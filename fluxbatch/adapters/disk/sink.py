@@ -13,22 +13,27 @@ import hashlib
 import os
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import aiofiles.os
 import anyio
 import anyio.to_thread
+from blake3 import blake3
 
-from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
+from fluxbatch.adapters.disk.pointer import PULL, points_to
+from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
 from fluxbatch.formats import NotAnImage, inspect_image
-from fluxbatch.model.job import Stored
+from fluxbatch.model.job import Fit, Photo, Stored
 from fluxbatch.model.state import Reason
+from fluxbatch.policy.fitting import fitting_of
 from fluxbatch.ports import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
 __all__ = ["FolderSink"]
 
@@ -98,6 +103,8 @@ class FolderSink:
         """What stands in the way of new outputs under these names."""
 
         def look() -> dict[str, str]:
+            if not self.root.is_dir():
+                return {}
             found = {filename: self._in_the_way(filename) for filename in filenames}
             return {filename: obstacle for filename, obstacle in found.items() if obstacle}
 
@@ -111,6 +118,24 @@ class FolderSink:
             return max((one for one in found if one is not None), key=lambda one: one.mtime_ns, default=None)
 
         return await anyio.to_thread.run_sync(look)
+
+    async def photo(self, stored: Stored) -> Photo:
+        """An output as a reference image, as it is now."""
+        return await anyio.to_thread.run_sync(self._photo, stored)
+
+    async def copy(self, stored: Stored, filename: str) -> Stored:
+        """Put a copy of an output under another name."""
+        landing = await self.land()
+        try:
+            await anyio.to_thread.run_sync(self._pour, stored, landing)
+            placed = await landing.commit(filename)
+        finally:
+            await landing.discard()
+        return replace(placed, fingerprint=stored.fingerprint, model=stored.model, seed=stored.seed)
+
+    async def remove(self, stored: Stored) -> bool:
+        """Remove an output, and folders that are empty then, unless it is not what was stored."""
+        return await anyio.to_thread.run_sync(self._remove, stored)
 
     async def room(self) -> int:
         """Free bytes for new images."""
@@ -133,13 +158,14 @@ class FolderSink:
             raise _storage_error(path, error) from error
 
     def _in_the_way(self, filename: str) -> str:
-        above = PurePosixPath(filename).parents
-        for folder in reversed(above):
-            path = self.root / folder
-            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
-                return str(folder)
+        if "/" in filename:
+            for folder in reversed(PurePosixPath(filename).parents):
+                path = self.root / folder
+                if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
+                    return str(folder)
+        # as text: a Path for each of a hundred thousand names would take longer than to look
         names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
-        return next((name for name in names if os.path.lexists(self.root / name)), "")
+        return next((name for name in names if os.path.lexists(f"{self.root}/{name}")), "")
 
     def _whole(self, name: str, since: float) -> Stored | None:
         path = self.root / name
@@ -154,25 +180,82 @@ class FolderSink:
             return None
         return Stored(name, digest, state.st_size, facts.width, facts.height, state.st_mtime_ns)
 
+    def _photo(self, stored: Stored) -> Photo:
+        path = self.root / stored.file
+        try:
+            with path.open("rb") as file:
+                state, facts = os.fstat(file.fileno()), inspect_image(file)
+                file.seek(0)
+                digest = _blake3(file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise PhotoChanged(f"{stored.file} is gone since it was stored") from None
+        except OSError as error:
+            raise PhotoError(f"{stored.file} can't be read: {error.strerror or error}") from error
+        except NotAnImage as error:
+            remedy = PULL if error.kind == "lfs" else ""
+            raise PhotoError(f"{stored.file} can't be used: {error}", remedy=remedy) from error
+        return Photo(
+            ref=stored.file,
+            path=str(path.absolute()),
+            mime=facts.mime,
+            size=state.st_size,
+            mtime_ns=state.st_mtime_ns,
+            inode=state.st_ino,
+            width=facts.width,
+            height=facts.height,
+            digest=digest,
+            # one that the API made needs nothing; one that was edited or adopted may be anything
+            fitting=fitting_of(facts, state.st_size, Fit()),
+        )
+
+    def _pour(self, stored: Stored, landing: FileLanding) -> None:
+        """The bytes of an output into a landing, if they are those that were stored."""
+        path = self.root / stored.file
+        sha256 = hashlib.sha256()
+        try:
+            with path.open("rb") as file:
+                while piece := file.read(_READ):
+                    sha256.update(piece)
+                    landing.write(piece)
+        except (FileNotFoundError, NotADirectoryError):
+            raise PhotoChanged(f"{stored.file} is gone since it was stored") from None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if sha256.hexdigest() != stored.sha256:
+            remedy = PULL if points_to(path, landing.size, stored) else ""
+            raise PhotoChanged(f"{stored.file} has changed since it was stored", remedy=remedy)
+
+    def _remove(self, stored: Stored) -> bool:
+        if self._presence(stored) is Presence.ALTERED:
+            return False
+        path = self.root / stored.file
+        try:
+            path.unlink()
+            folder = path.parent
+            with contextlib.suppress(OSError):  # there is more in it
+                while folder != self.root:
+                    folder.rmdir()
+                    folder = folder.parent
+            _sync_folder(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise _storage_error(path, error) from error
+        return True
+
     def _presence(self, stored: Stored) -> Presence:
         path = self.root / stored.file
         try:
             facts = path.stat()
-            if facts.st_size != stored.bytes:
-                return Presence.ALTERED
-            if facts.st_mtime_ns == stored.mtime_ns:
+            if facts.st_size == stored.bytes and facts.st_mtime_ns == stored.mtime_ns:
                 return Presence.SAME
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            same = facts.st_size == stored.bytes and _sha256(path) == stored.sha256
+            return Presence.SAME if same or points_to(path, facts.st_size, stored) else Presence.ALTERED
         except (FileNotFoundError, NotADirectoryError):
             return Presence.MISSING
         except OSError as error:
             # a disk that can't be read says nothing about the image: what is only out of sight must not be bought again
-            raise StorageError(
-                f"{path} can't be read: {error.strerror or error}",
-                remedy="mend the folder, then run the same command again",
-            ) from error
-        return Presence.SAME if digest == stored.sha256 else Presence.ALTERED
+            raise _unreadable(path, error) from error
 
 
 class FileLanding:
@@ -331,6 +414,18 @@ class FileLanding:
         return _target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _blake3(file: BinaryIO) -> str:
+    hasher = blake3()
+    while piece := file.read(_READ):
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
 def _sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -347,6 +442,12 @@ def _target_blocked(path: Path, what: str) -> TargetBlocked:
     return TargetBlocked(
         f"{path} is a {what}",
         remedy="move it away, or give the job another file name, then run the same command again",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{path} can't be read: {error.strerror or error}", remedy="mend the folder, then run the same command again"
     )
 
 

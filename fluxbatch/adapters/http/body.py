@@ -16,7 +16,7 @@ from aiohttp.payload import Payload
 from anyio.lowlevel import checkpoint
 
 from fluxbatch.errors import PhotoError
-from fluxbatch.model.job import Photo
+from fluxbatch.model.job import Photo, RemoteImage
 
 if TYPE_CHECKING:
     from asyncio import Transport
@@ -122,7 +122,10 @@ class RequestBody(Payload):
 
 
 def segments(job: PlannedJob) -> list[bytes | Photo]:
-    """The body of a job as JSON text with photos in between, image 1 first, always ending in text."""
+    """The body of a job as JSON text with photos in between, image 1 first, always ending in text.
+
+    The engine has put photos where the job says ``JobOutput``.
+    """
     parts: list[bytes | Photo] = []
     text = orjson.dumps(dict(job.fields))[:-1]
     for number, image in enumerate(job.images, start=1):
@@ -130,8 +133,10 @@ def segments(job: PlannedJob) -> list[bytes | Photo]:
         if isinstance(image, Photo):
             parts += [text + b',"%b":"data:%b;base64,' % (name, image.mime.encode()), image]
             text = b'"'
-        else:
+        elif isinstance(image, RemoteImage):
             text += b',"%b":%b' % (name, orjson.dumps(image.ref))
+        else:
+            raise TypeError(f"{job.id}: the image of {image.job!r} was not made ready")
     return [*parts, text + b"}"]
 
 

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from fluxbatch.model.job import Failure, Lease, Photo, PlannedJob, Record, RemoteImage, Stored
+from fluxbatch.model.job import Failure, Lease, PlannedJob, Record, Stored
+from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Charge, JobState, Reason
 from fluxbatch.ports import Disposition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fluxbatch.model.job import Image, Step
+    from fluxbatch.model.job import Step
     from fluxbatch.ports import Enlisted
 
-__all__ = ["enlist_values", "job_of", "record_of", "step_values"]
+__all__ = ["edge_values", "enlist_values", "job_of", "record_of", "step_values"]
 
 _STATE_OF = {
     Disposition.MAKE: JobState.PENDING,
@@ -30,7 +31,7 @@ _STATE_OF = {
 def job_of(data: bytes, *, manifest: str, position: int) -> PlannedJob:
     """A planned job from its JSON; a plan that only stamped the row has changed its place since."""
     facts: dict[str, Any] = orjson.loads(data) | {"manifest": manifest, "position": position}
-    facts["images"] = tuple(_image(image) for image in facts["images"])
+    facts["images"] = tuple(image_of(image) for image in facts["images"])
     facts["defect"] = _failure(facts["defect"])
     return PlannedJob(**facts)
 
@@ -62,6 +63,7 @@ def enlist_values(run_id: str, enlisted: Enlisted) -> dict[str, Any]:
     """Values for the statements of ``schema.ENLIST``."""
     job = enlisted.job
     refused = enlisted.disposition is Disposition.REFUSE
+    restored = enlisted.stored if enlisted.disposition is Disposition.RESTORE else None
     return {
         "id": job.id,
         "manifest": job.manifest,
@@ -71,12 +73,19 @@ def enlist_values(run_id: str, enlisted: Enlisted) -> dict[str, Any]:
         "state": _STATE_OF[enlisted.disposition],
         "keep": enlisted.disposition is Disposition.KEEP,
         "pardon": enlisted.pardon,
+        "waits": enlisted.waits,
+        "stored": None if restored is None else orjson.dumps(restored),
         "model": job.model,
         "fingerprint": job.fingerprint,
         "job": orjson.dumps(job),
         "failure": orjson.dumps(job.defect) if refused else None,
         "reason": job.defect.reason if refused and job.defect else None,
     }
+
+
+def edge_values(jobs: Sequence[Enlisted]) -> list[dict[str, str]]:
+    """Values for ``schema.LINK``."""
+    return [{"id": one.job.id, "upstream": upstream} for one in jobs for upstream in one.job.needs]
 
 
 def step_values(step: Step, run_id: str) -> dict[str, Any]:
@@ -102,10 +111,6 @@ def step_values(step: Step, run_id: str) -> dict[str, Any]:
         "failure": None if step.failure is None else orjson.dumps(step.failure),
         "reason": None if step.failure is None else step.failure.reason,
     }
-
-
-def _image(facts: dict[str, Any]) -> Image:
-    return Photo(**facts) if "path" in facts else RemoteImage(**facts)
 
 
 def _failure(facts: dict[str, Any] | None) -> Failure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -13,7 +14,7 @@ import orjson
 from fluxbatch.adapters.ledger import codec, schema
 from fluxbatch.adapters.ledger.thread import CommitThread
 from fluxbatch.errors import StepRefused, StorageError, UsageError
-from fluxbatch.model.state import NEXT, Charge
+from fluxbatch.model.state import NEXT, Charge, JobState
 from fluxbatch.ports import RunRow, Tally
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class SqliteLedger:
         self._file = (-1, -1)
         self._thread = CommitThread(self._connect, self._check_file)
         self._run_id = ""
+        self._linked: bool | None = None
 
     async def open(self) -> Self:
         """Open the database now rather than at the first call.
@@ -100,9 +102,14 @@ class SqliteLedger:
     async def enlist(self, run_id: str, jobs: Sequence[Enlisted]) -> None:
         """Write jobs of this run's plan, and stamp them with the run."""
         values = [codec.enlist_values(run_id, enlisted) for enlisted in jobs]
+        edges = codec.edge_values(jobs)
 
         def write(db: sqlite3.Connection) -> None:
-            for statement in schema.ENLIST:
+            if edges or self._has_links(db):
+                db.executemany(schema.UNLINK, values)
+                db.executemany(schema.LINK, edges)
+                self._linked = True
+            for statement in schema.ENLIST_AGAIN if _is(db, schema.HAS_FORMER) else schema.ENLIST:
                 db.executemany(statement, values)
 
         await self._thread.call(write)
@@ -111,9 +118,54 @@ class SqliteLedger:
         """Jobs of this run to be sent to ``model``, by position, after ``after``."""
         return await self._records(schema.PENDING, (run_id, model, after, limit))
 
+    async def freed(self, run_id: str, model: str, limit: int) -> list[Record]:
+        """Jobs that need not wait any more, by position, each once in a run."""
+
+        def hand_out(db: sqlite3.Connection) -> list[Any]:
+            rows = db.execute(schema.FREED, (run_id, model, limit)).fetchall()
+            db.executemany(schema.HAND_OUT, [row[-1:] for row in rows])
+            return rows
+
+        return [codec.record_of(row) for row in await self._thread.call(hand_out)]
+
+    async def stranded(self, run_id: str, after: int, limit: int) -> list[Record]:
+        """Jobs of this run that wait for one which has failed, by position, after ``after``."""
+        return await self._records(schema.STRANDED, (run_id, after, limit))
+
     async def pending_models(self, run_id: str) -> dict[str, int]:
         """How many jobs of this run are to be sent, by model."""
         return await self._thread.call(lambda db: dict(db.execute(schema.PENDING_MODELS, (run_id,)).fetchall()))
+
+    async def waiting(self, run_id: str) -> int:
+        """How many jobs of this run wait for others."""
+        return int(await self._thread.call(lambda db: db.execute(schema.WAITING, (run_id,)).fetchone()[0]))
+
+    async def ids(self, after: str = "", limit: int = 1000) -> list[str]:
+        """The ids of all rows, by id, after ``after``."""
+        return await self._thread.call(lambda db: [row[0] for row in db.execute(schema.IDS, (after, limit))])
+
+    async def owners(self, files: Sequence[str]) -> dict[str, list[str]]:
+        """The ids of the rows that have these files as their image on record, by file."""
+
+        def read(db: sqlite3.Connection) -> dict[str, list[str]]:
+            found: dict[str, list[str]] = {}
+            for start in range(0, len(files), _MOST_VARIABLES):
+                some = files[start : start + _MOST_VARIABLES]
+                for file, job_id in db.execute(schema.OWNERS.format(",".join("?" * len(some))), some):
+                    found.setdefault(file, []).append(job_id)
+            return found
+
+        return await self._thread.call(read)
+
+    async def forget(self, job_ids: Sequence[str]) -> None:
+        """Remove rows that are not under way; what they have cost stays counted for (id, fingerprint)."""
+        values = [{"id": job_id} for job_id in job_ids]
+
+        def write(db: sqlite3.Connection) -> None:
+            for statement in schema.FORGET:
+                db.executemany(statement, values)
+
+        await self._thread.call(write)
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
         """Rows in a state, of any plan, by id."""
@@ -128,6 +180,8 @@ class SqliteLedger:
         def write(db: sqlite3.Connection) -> None:
             if db.execute(schema.ADVANCE, values).rowcount != 1:
                 raise StepRefused(f"{step.job_id} is not {step.frm}")
+            if step.to is JobState.STORED and self._has_links(db):
+                _run(db, schema.FREE, values)
             if step.charge is not Charge.NONE:
                 _run(db, schema.SPEND, values)
 
@@ -169,6 +223,12 @@ class SqliteLedger:
         """Finish what was asked and release the file."""
         await anyio.to_thread.run_sync(self._thread.close)
 
+    def _has_links(self, db: sqlite3.Connection) -> bool:
+        """Whether any job may need another: asked once, so that plans without chains pay nothing for them."""
+        if self._linked is None:
+            self._linked = _is(db, schema.HAS_LINKS)
+        return self._linked
+
     async def _records(self, statement: str, values: tuple[Any, ...]) -> list[Record]:
         rows = await self._thread.call(lambda db: db.execute(statement, values).fetchall())
         return [codec.record_of(row) for row in rows]
@@ -176,7 +236,8 @@ class SqliteLedger:
     def _connect(self) -> sqlite3.Connection:
         if not self._readonly:
             self._path.touch(mode=0o600)
-        uri = f"{self._path.absolute().as_uri()}?mode={'ro' if self._readonly else 'rw'}"
+        asked = f"mode=ro{self._unshared()}" if self._readonly else "mode=rw"
+        uri = f"{self._path.absolute().as_uri()}?{asked}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=64)
         try:
             if self._readonly:
@@ -188,6 +249,12 @@ class SqliteLedger:
             connection.close()
             raise
         return connection
+
+    def _unshared(self) -> str:
+        """Where nothing can be written, SQLite can't keep its notes for readers beside the file, and need not."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        is_settled = not log.exists() or not log.stat().st_size
+        return "&immutable=1" if is_settled and not os.access(self._path.parent, os.W_OK) else ""
 
     def _check_file(self) -> None:
         """Complain if the file is not the one that was opened: SQLite would go on writing into it, out of sight."""
@@ -256,6 +323,10 @@ def _identity(path: Path) -> tuple[int, int]:
 def _about(db: sqlite3.Connection, key: str) -> str:
     row = db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
     return "" if row is None else str(row[0])
+
+
+def _is(db: sqlite3.Connection, question: str) -> bool:
+    return bool(db.execute(question).fetchone()[0])
 
 
 def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> list[Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbatch.model.problem import Level
-from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS
-from fluxbatch.planning.flaw import Unreadable
-from fluxbatch.planning.keys import forbidden, later, nearest
+from fluxbatch.planning.fields import JOB_KEYS
+from fluxbatch.planning.flaw import Unreadable, shown
+from fluxbatch.planning.keys import forbidden, nearest
+from fluxbatch.planning.reading.constants import checked_constants, inherited
 from fluxbatch.planning.reading.draft import Draft, Fault, Opened
 from fluxbatch.planning.reading.json_document import parse_json
-from fluxbatch.planning.reading.marked import Items, Table
+from fluxbatch.planning.reading.marked import Items, Table, lines_of
 from fluxbatch.planning.reading.text import read_document
 from fluxbatch.planning.reading.toml_document import parse_toml
-from fluxbatch.planning.spec import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENT_KEYS", "open_document"]
 
-DOCUMENT_KEYS: Final = ("version", "out", "filename", "defaults", "jobs")
-_IMAGE_KEYS: Final = frozenset({"images", *IMAGE_FIELDS})
+DOCUMENT_KEYS: Final = ("version", "out", "filename", "lock", "defaults", "jobs", "catalog")
 _MERGED: Final = ("meta", "extra")
 
 
@@ -35,7 +33,7 @@ def open_document(path: Path, label: str) -> Opened:
     root = _parse(path)
     if not isinstance(root, Table):
         raise Unreadable(1, "is not a mapping with the key 'jobs'", "write the jobs below 'jobs:'")
-    if "jobs" not in root and "prompt" in root:
+    if "jobs" not in root and "catalog" not in root and "prompt" in root:
         raise Unreadable(1, "is one job, not a list of jobs", "write it below 'jobs:', as a list with one entry")
     opened = Opened(label, path.parent, ())
     _read_top(root, opened)
@@ -71,10 +69,15 @@ def _read_top(root: Table, opened: Opened) -> None:
         opened.out = None
     filename = _text(root, "filename", opened, 'write a template as "{{ id }}"')
     opened.filename = (filename, root.lines["filename"]) if filename else None
+    lock = root.get("lock")
+    if lock is not None and not isinstance(lock, bool):
+        message = f"{shown(lock)} is neither true nor false"
+        opened.faults.append(Fault(root.lines["lock"], message, "write true", "lock"))
+    opened.lock = lock is True
 
 
 def _unknown(key: str, line: int) -> Fault:
-    flaw = later(key) or forbidden(key)
+    flaw = forbidden(key)
     if flaw:
         return Fault(line, flaw.message, flaw.remedy, key)
     if key in JOB_KEYS:
@@ -96,18 +99,31 @@ def _text(root: Table, key: str, opened: Opened, remedy: str) -> str | None:
 
 def _drafts(root: Table, opened: Opened) -> Iterator[Draft | Unreadable]:
     defaults = _defaults(root, opened)
-    jobs = root.get("jobs")
+    if "jobs" not in root and "catalog" not in root:
+        remedy = "write the jobs below 'jobs:', each with '- '"
+        opened.faults.append(Fault(0, "there is no list of jobs", remedy, "jobs"))
+    for key in root:
+        if key == "jobs":
+            yield from _job_drafts(root, defaults, opened)
+        elif key == "catalog":
+            from fluxbatch.planning.catalog.reader import catalog_drafts
+
+            yield from catalog_drafts(root, defaults, opened)
+
+
+def _job_drafts(root: Table, defaults: Table, opened: Opened) -> Iterator[Draft | Unreadable]:
+    jobs, line = root["jobs"], root.lines["jobs"]
     if not isinstance(jobs, Items):
-        line, remedy = root.lines.get("jobs", 0), "write the jobs below 'jobs:', each with '- '"
+        remedy = "write the jobs below 'jobs:', each with '- '"
         opened.faults.append(Fault(line, "there is no list of jobs", remedy, "jobs"))
         return
     if not jobs:
-        opened.faults.append(Fault(root.lines["jobs"], "the list of jobs is empty", "write at least one job", "jobs"))
-    for job, line in zip(jobs, jobs.lines, strict=True):
+        opened.faults.append(Fault(line, "the list of jobs is empty", "write at least one job", "jobs"))
+    for job, at in zip(jobs, jobs.lines, strict=True):
         if isinstance(job, Table):
             yield _merged(defaults, job)
         else:
-            yield Unreadable(line, "a job is a mapping of fields to values", "write at least 'prompt: …'")
+            yield Unreadable(at, "a job is a mapping of fields to values", "write at least 'prompt: …'")
 
 
 def _defaults(root: Table, opened: Opened) -> Table:
@@ -122,42 +138,16 @@ def _defaults(root: Table, opened: Opened) -> Table:
     if "id" in defaults:
         remedy = "each job has an id of its own"
         opened.faults.append(Fault(defaults.lines["id"], "an id can't be a default", remedy, "defaults.id"))
-    usable = Table(defaults.line)
-    wrong = {"id"}
-    lines = _lines(defaults)
-    for flaw in read_spec(defaults).flaws:
-        top = flaw.field.partition(".")[0].partition("[")[0]
-        wrong.add(top)
-        line = lines.get(flaw.field) or lines.get(top, defaults.line)
-        name = f"defaults.{flaw.field}"
-        opened.faults.append(Fault(line, flaw.message, flaw.remedy, name, flaw.level is Level.WARNING))
-    for key in defaults:
-        if key not in wrong:
-            usable.put(key, defaults[key], defaults.lines[key])
-    return usable
+    return checked_constants(defaults, "defaults", opened.faults, wrong=("id",))
 
 
 def _merged(defaults: Table, job: Table) -> Draft:
-    lines = _lines(job)
+    lines = lines_of(job)
     if not defaults:
         return Draft(job.line, job, lines)
-    values: dict[str, Any] = dict(defaults)
-    if not _IMAGE_KEYS.isdisjoint(job):
-        for key in _IMAGE_KEYS:
-            values.pop(key, None)
+    values = inherited(defaults, job)
     values.update(job)
     for key in _MERGED:
         if isinstance(job.get(key), dict) and isinstance(defaults.get(key), dict):
             values[key] = {**defaults[key], **job[key]}
-    return Draft(job.line, values, {**_lines(defaults), **lines})
-
-
-def _lines(table: Table) -> dict[str, int]:
-    """Lines of keys, of list entries (``images[1]``), and of the keys of mappings (``extra.new_field``)."""
-    lines = dict(table.lines)
-    for key, value in table.items():
-        if isinstance(value, Items):
-            lines.update({f"{key}[{number}]": line for number, line in enumerate(value.lines, 1)})
-        elif isinstance(value, Table):
-            lines.update({f"{key}.{name}": line for name, line in value.lines.items()})
-    return lines
+    return Draft(job.line, values, {**lines_of(defaults), **lines})

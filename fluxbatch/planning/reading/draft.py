@@ -24,6 +24,7 @@ class Draft:
         lines: of keys and list entries (``prompt``, ``images[2]``) that stand elsewhere than on ``line``.
         row: of a table: unknown keys are columns of the user's own.
         photo: that the job is about, in a set of photos.
+        file: that the lines are of, if it is not the manifest.
     """
 
     line: int
@@ -31,6 +32,7 @@ class Draft:
     lines: Mapping[str, int] = field(default_factory=dict)
     row: bool = False
     photo: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Opened:
         faults: complaints about the source as a whole; complete once ``drafts`` is exhausted.
         out: the ``out:`` of a document, as written.
         filename: the template of file names, as written, and its line.
+        lock: a lock file is kept beside the manifest.
     """
 
     label: str
@@ -64,3 +67,4 @@ class Opened:
     faults: list[Fault] = field(default_factory=list)
     out: str | None = None
     filename: tuple[str, int] | None = None
+    lock: bool = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["open_json_lines"]
+__all__ = ["json_objects", "open_json_lines"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LONGEST_LINE: Final = 64 << 20
@@ -39,8 +39,13 @@ def open_json_lines(path: Path, label: str) -> Opened:
     return opened
 
 
-def _drafts(path: Path, opened: Opened) -> Iterator[Draft | Unreadable]:
-    count = number = 0
+def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]] | Unreadable]:
+    """The objects of a JSONL file, each with its line; an ``Unreadable`` among them is a line that is none.
+
+    Raises:
+        Unreadable: nothing more can be read.
+    """
+    number = 0
     with path.open("rb") as file:
         while line := file.readline(_LONGEST_LINE):
             number += 1
@@ -51,22 +56,29 @@ def _drafts(path: Path, opened: Opened) -> Iterator[Draft | Unreadable]:
             if len(line) >= _LONGEST_LINE - len(_BOM):
                 raise Unreadable(number, f"the line is longer than {_LONGEST_LINE >> 20} MB", "name images by file")
             if not line.isspace():
-                count += 1
-                yield _row(line, number)
+                yield _object(line, number)
+
+
+def _drafts(path: Path, opened: Opened) -> Iterator[Draft | Unreadable]:
+    count = 0
+    for found in json_objects(path):
+        count += 1
+        yield found if isinstance(found, Unreadable) else _row(*found)
     if not count:
         opened.faults.append(Fault(0, "has no rows", "write a JSON object a line for each job"))
 
 
-def _row(line: bytes, number: int) -> Draft | Unreadable:
+def _object(line: bytes, number: int) -> tuple[int, dict[str, Any]] | Unreadable:
     try:
         values = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         return _syntax_error(line, number, error)
     if not isinstance(values, dict):
         return Unreadable(number, "is not a JSON object", 'write {"prompt": "…"}')
-    repeated = _repeated_key(line, number, values)
-    if repeated:
-        return repeated
+    return _repeated_key(line, number, values) or (number, values)
+
+
+def _row(number: int, values: dict[str, Any]) -> Draft | Unreadable:
     if "body" in values and values.keys() >= {"custom_id", "body"}:
         return _batch_row(values, number)
     return Draft(number, values, row=True)

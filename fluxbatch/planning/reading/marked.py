@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-__all__ = ["Items", "Numeral", "Table"]
+__all__ = ["Items", "Numeral", "Table", "lines_of"]
 
 
 class Table(dict[str, Any]):
@@ -49,3 +49,14 @@ class Numeral(int):
         numeral = super().__new__(cls, number)
         numeral.written = written
         return numeral
+
+
+def lines_of(table: Table) -> dict[str, int]:
+    """Lines of keys, of list entries (``images[1]``), and of the keys of mappings (``extra.new_field``)."""
+    lines = dict(table.lines)
+    for key, value in table.items():
+        if isinstance(value, Items):
+            lines.update({f"{key}[{number}]": line for number, line in enumerate(value.lines, 1)})
+        elif isinstance(value, Table):
+            lines.update({f"{key}.{name}": line for name, line in value.lines.items()})
+    return lines

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import Json
 
-__all__ = ["open_photos"]
+__all__ = ["open_photos", "photos_in"]
 
 _SENDABLE: Final = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp"})
 # Pictures that can't be sent as they are: skipping them in silence would leave holes, so the checks complain.
@@ -47,7 +47,7 @@ def _drafts(
 ) -> Iterator[Draft | Unreadable]:
     for path in paths:
         if path.is_dir():
-            for name in _photos_in(path, opened):
+            for name in photos_in(path, opened.faults):
                 yield _draft(path / name, values, others)
         else:
             yield _draft(path, values, others)
@@ -58,7 +58,7 @@ def _draft(path: Path, values: Mapping[str, Json], others: Sequence[str]) -> Dra
     return Draft(0, job, photo=str(path))
 
 
-def _photos_in(folder: Path, opened: Opened) -> list[str]:
+def photos_in(folder: Path, faults: list[Fault]) -> list[str]:
     """Names of the photos in a folder, ``2.jpg`` before ``10.jpg``; the order on disk is no order."""
     photos: list[str] = []
     ignored: list[str] = []
@@ -72,11 +72,11 @@ def _photos_in(folder: Path, opened: Opened) -> list[str]:
     except OSError as error:
         raise Unreadable(0, f"{folder} can't be read: {error.strerror}", "check its permissions") from None
     if not photos:
-        opened.faults.append(Fault(0, f"there are no photos in {folder}", "it needs .jpg, .png or .webp files"))
+        faults.append(Fault(0, f"there are no photos in {folder}", "it needs .jpg, .png or .webp files"))
     elif ignored:
         more = f" and {len(ignored) - 1} more are no photos" if len(ignored) > 1 else " is no photo"
         message = f"{min(ignored)!r}{more}, and left out"
-        opened.faults.append(Fault(0, message, warning=True))
+        faults.append(Fault(0, message, warning=True))
     return sorted(photos, key=_natural)
 
 

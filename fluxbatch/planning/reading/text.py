@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import difflib
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from fluxbatch.planning.flaw import Unreadable
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["decoded", "not_utf8", "read_document", "require_file", "similar_name", "wide_encoding"]
+__all__ = ["decoded", "is_within_reach", "not_utf8", "read_document", "require_file", "similar_name", "wide_encoding"]
 
 _LARGEST_DOCUMENT: Final = 128 << 20
 _MOST_NAMES: Final = 20_000
@@ -36,6 +34,14 @@ def require_file(path: Path) -> None:
             raise Unreadable(0, "the file is empty", "write at least one job")
     except OSError as error:
         raise Unreadable(0, f"can't be read: {error.strerror}", "check its permissions") from None
+
+
+def is_within_reach(path: Path, base: Path) -> bool:
+    """Whether a manifest in ``base`` may have the text of a file sent away: one below it, or below where we are.
+
+    It may come from someone else, and all other text of this disk is none of their business.
+    """
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in (base, Path.cwd()))
 
 
 def read_document(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import anyio
 
 from fluxbatch.errors import LedgerError, StepRefused
-from fluxbatch.model.job import Failure, Lease, Photo, RemoteImage, Step, Stored
+from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, Lease, Photo, RemoteImage, Step, Stored
 from fluxbatch.model.state import NEXT, Charge, JobState, Reason
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing.conformance.expect import equal, expect, raises
@@ -26,7 +26,7 @@ __all__ = ["CASES", "Case", "Factory", "Rig"]
 
 _RUN: Final = "run-1"
 _LEASE: Final = Lease("https://delivery.example/a?sig=s%2F", deadline=1600.25, granted_at=1000.5, request_id="req-1")
-_STORED: Final = Stored("a.png", "ab" * 32, 1234, 64, 48, 99, "fingerprint", 12.5)
+_STORED: Final = Stored("a.png", "ab" * 32, 1234, 64, 48, 99, "fingerprint", 12.5, "flux-2-pro", 42)
 _FAILED: Final = Failure(Reason.MODERATED, "Request Moderated", 403)
 _PENDING, _SUBMITTED, _GENERATED = JobState.PENDING, JobState.SUBMITTED, JobState.GENERATED
 _STORED_STATE, _FAILED_STATE = JobState.STORED, JobState.FAILED
@@ -57,6 +57,10 @@ async def an_empty_ledger_knows_nothing(make: Factory) -> None:
         equal(await ledger.recall(["a"]), {}, "rows recalled")
         equal(await ledger.pending_models(_RUN), {}, "models with work")
         equal(await ledger.pending(_RUN, "flux-2-pro", -1, 10), [], "pending jobs")
+        equal(await ledger.freed(_RUN, "flux-2-pro", 10), [], "jobs that came free")
+        equal(await ledger.stranded(_RUN, -1, 10), [], "jobs that are stranded")
+        equal((await ledger.waiting(_RUN), await ledger.ids()), (0, []), "jobs that wait, and ids")
+        await ledger.forget(["a"])
         equal(await ledger.in_state("pending"), [], "rows in a state")
         equal(await ledger.manifests(), [], "manifests")
         equal([record async for record in ledger.rows()], [], "present rows")
@@ -104,9 +108,10 @@ async def a_run_knows_what_it_spent(make: Factory) -> None:
 async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
     """Down to every photo and field, also after closing."""
     photo = Photo("a.jpg", "/p/a.jpg", "image/jpeg", 9, 1_700_000_000_123_456_789, 77, 64, 65, "d1")
-    job = make_job(
-        3, images=(photo, RemoteImage("https://example.com/b.jpg")), fields={"text": "é 中 \U0001f426", "n": [1]}
-    )
+    fitted = replace(photo, ref="b.heic", fitting=Fitting(9, 8, 7, 6, "image/png", "#FFFFFF", ("HEIC", "too large")))
+    outputs = (JobOutput("a"), JobOutput("b", Fit(max_megapixels=1.5, background="#000000")))
+    images = (photo, RemoteImage("https://example.com/b.jpg"), *outputs, fitted)
+    job = make_job(3, images=images, fields={"text": "é 中 \U0001f426", "n": [1]})
     async with make() as rig:
         await _plan(rig.ledger, [job])
         await rig.reopen()
@@ -396,6 +401,54 @@ async def rows_that_are_not_there_are_work(make: Factory) -> None:
         equal((refused.state, refused.failure), (_FAILED_STATE, defect), "a row that is refused, and isn't there")
 
 
+async def an_image_is_put_on_record(make: Factory) -> None:
+    """With ``RESTORE``: that of a job that is new, that had none, or that had another; not of one under way."""
+    async with make() as rig:
+        ledger = rig.ledger
+        new, bare, other, under_way = jobs = [make_job(n) for n in range(4)]
+        image = Stored("x.png", "cd" * 32, 99, 8, 8, 7, "f", None, "m", 3)
+        await ledger.begin(RunRow(_RUN, 1.0))
+        await _plan(ledger, [bare, under_way])
+        await _store(ledger, other)
+        await ledger.advance(Step(under_way.id, _PENDING, _SUBMITTED))
+        restored = [Enlisted(job, Disposition.RESTORE, stored=image, waits=True) for job in jobs]
+        await ledger.enlist("run-2", restored)
+        await rig.reopen()
+        for job in (new, bare, other):
+            record = await _row(rig.ledger, job)
+            equal((record.state, record.stored, record.stored_by), (_STORED_STATE, image, ""), f"{job.id}, restored")
+        equal((await _row(rig.ledger, other)).charged, 1, "charged of a job that had another image")
+        record = await _row(rig.ledger, under_way)
+        equal((record.state, record.stored), (_SUBMITTED, None), "a job under way")
+        await rig.ledger.enlist("run-3", [Enlisted(other, Disposition.KEEP, stored=_STORED)])
+        equal((await _row(rig.ledger, other)).stored, image, "an image that comes without RESTORE")
+
+
+async def a_stored_image_that_is_forgotten_is_not_held_against_its_job(make: Factory) -> None:
+    """It was given up on purpose; what was lost still counts."""
+    async with make() as rig:
+        job, ledger = make_job(), rig.ledger
+        await _plan(ledger, [job])
+        await _attempt(ledger, job, Charge.UNKNOWN)
+        await _store(ledger, job)
+        await ledger.forget([job.id])
+        await _plan(ledger, [job])
+        record = await _row(ledger, job)
+        equal((record.state, record.stored, record.risked), (_PENDING, None, 1), "state, image and risked")
+
+
+async def ids_come_in_pages(make: Factory) -> None:
+    """Of all rows, whatever plan they are of."""
+    async with make() as rig:
+        ledger = rig.ledger
+        names = ["a", "B", "é", "a/b", "中"]
+        for number, name in enumerate(names):
+            await ledger.enlist(f"run-{number}", [Enlisted(make_job(number, id=name), Disposition.MAKE)])
+        first = await ledger.ids(limit=2)
+        rest = await ledger.ids(first[-1], 9)
+        equal([*first, *rest], sorted(names), "ids")
+
+
 async def leases_are_found_whatever_plan_they_are_of(make: Factory) -> None:
     """By id, paged."""
     async with make() as rig:
@@ -556,6 +609,9 @@ CASES: Final[list[Case]] = [
     a_change_under_way_leaves_counters_alone,
     the_same_job_keeps_its_counters,
     rows_that_are_not_there_are_work,
+    an_image_is_put_on_record,
+    a_stored_image_that_is_forgotten_is_not_held_against_its_job,
+    ids_come_in_pages,
     leases_are_found_whatever_plan_they_are_of,
     present_is_what_the_last_plan_holds,
     many_rows_come_in_pages,

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
+from blake3 import blake3
 
-from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
+from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
 from fluxbatch.model.state import Reason
 from fluxbatch.ports import Presence
 from fluxbatch.testing.conformance.expect import equal, expect, raises
@@ -301,6 +302,87 @@ async def what_landed_unrecorded_is_found(make: Factory) -> None:
             equal(await rig.sink.landed(name, 0.0), None, f"an image that landed as {name}")
 
 
+async def an_output_is_a_photo(make: Factory) -> None:
+    """As it is now: an edited one counts as it was edited."""
+    with make() as rig:
+        stored = await _store(rig.sink, "a/cat", _PNG)
+        photo = await rig.sink.photo(stored)
+        equal((photo.ref, photo.mime, photo.size), ("a/cat.png", "image/png", len(_PNG)), "name, kind and size")
+        equal((photo.width, photo.height, photo.fitting), (96, 64, None), "width, height and fitting")
+        equal((photo.digest, photo.mtime_ns), (blake3(_PNG).hexdigest(), stored.mtime_ns), "digest and time")
+        expect(photo.path.startswith("/") and photo.path.endswith("a/cat.png"), f"no absolute path: {photo.path}")
+        equal(await rig.sink.photo(stored), photo, "the same output once more")
+        rig.alter("a/cat.png", _OTHER)
+        edited = await rig.sink.photo(stored)
+        equal((edited.width, edited.height), (32, 32), "pixels of an edited output")
+        equal((edited.size, edited.digest), (len(_OTHER), blake3(_OTHER).hexdigest()), "bytes of an edited output")
+        expect(edited.mtime_ns != photo.mtime_ns, "an edited output has the time of the first one")
+
+
+async def what_is_no_photo_is_none(make: Factory) -> None:
+    """Gone, or no whole image any more."""
+    with make() as rig:
+        stored = await _store(rig.sink, "a/cat", _PNG)
+        rig.alter("a/cat.png", _PNG[:-9])
+        with raises(PhotoError, "half an output") as caught:
+            await rig.sink.photo(stored)
+        expect(not isinstance(caught.error, PhotoChanged), "half an output is taken for one that is gone")
+        expect("a/cat.png" in caught.error.message, f"the output is not named: {caught.error.message}")
+        rig.remove("a/cat.png")
+        with raises(PhotoChanged, "an output that is gone"):
+            await rig.sink.photo(stored)
+
+
+async def an_output_is_copied(make: Factory) -> None:
+    """Untouched, under another name, with what is known of the one that it was made from."""
+    with make() as rig:
+        first = await _store(rig.sink, "cat", _PNG)
+        known = replace(first, fingerprint="f", url_age_s=9.0, model="m", seed=7)
+        copied = await rig.sink.copy(known, "a/b/copy.png")
+        wanted = replace(known, file="a/b/copy.png.png", url_age_s=None, mtime_ns=copied.mtime_ns)
+        equal(copied, wanted, "what was copied")
+        equal((rig.read("a/b/copy.png.png"), rig.read("cat.png")), (_PNG, _PNG), "both outputs")
+        equal(await rig.sink.check([copied, first]), [Presence.SAME, Presence.SAME], "what became of both")
+        rig.alter("other.png", _OTHER)
+        await rig.sink.copy(first, "other")
+        equal((rig.read("other.png"), rig.leftovers()), (_PNG, 0), "a copy over another output, and temporary files")
+
+
+async def only_what_was_stored_is_copied(make: Factory) -> None:
+    """Not what someone made of it; and a copy that can't be placed leaves nothing behind."""
+    with make() as rig:
+        stored = await _store(rig.sink, "cat", _PNG)
+        rig.alter("way", b"mine")
+        with raises(TargetBlocked, "a file in the way of a copy"):
+            await rig.sink.copy(stored, "way/copy")
+        with rig.full(), raises(StorageError, "a copy into a sink that takes nothing"):
+            await rig.sink.copy(stored, "copy")
+        rig.alter("cat.png", _OTHER)
+        with raises(PhotoChanged, "a copy of an edited output"):
+            await rig.sink.copy(stored, "copy")
+        rig.remove("cat.png")
+        with raises(PhotoChanged, "a copy of an output that is gone"):
+            await rig.sink.copy(stored, "copy")
+        equal((rig.read("copy.png"), rig.leftovers()), (None, 0), "a copy and temporary files")
+
+
+async def an_output_is_removed(make: Factory) -> None:
+    """With folders that are empty then; not if it is another one now; and it may be asked for again."""
+    with make() as rig:
+        one, two, three = [await _store(rig.sink, name, _PNG) for name in ("a/b/one", "a/two", "three")]
+        equal(await rig.sink.remove(one), True, "whether an output was removed")
+        equal((rig.read("a/b/one.png"), rig.read("a/two.png")), (None, _PNG), "the output and the one above it")
+        rig.alter("a/b", b"no folder")
+        equal(await rig.sink.remove(one), True, "whether an output that is gone is out of the way")
+        rig.alter("a/two.png", _OTHER)
+        equal(await rig.sink.remove(two), False, "whether an edited output was removed")
+        equal((rig.read("a/two.png"), rig.read("a/b")), (_OTHER, b"no folder"), "what others have written")
+        rig.alter("three.png", _PNG)
+        equal(await rig.sink.remove(three), True, "whether an output with another time was removed")
+        equal(rig.read("three.png"), None, "an output with another time")
+        await _store(rig.sink, "four", _PNG)
+
+
 async def landings_do_not_meet(make: Factory) -> None:
     """Many at a time, into the same new folder."""
     with make() as rig:
@@ -344,6 +426,11 @@ CASES: Final[list[Case]] = [
     outputs_are_told_apart,
     what_is_there_is_told,
     what_landed_unrecorded_is_found,
+    an_output_is_a_photo,
+    what_is_no_photo_is_none,
+    an_output_is_copied,
+    only_what_was_stored_is_copied,
+    an_output_is_removed,
     landings_do_not_meet,
     room_is_told,
 ]

@@ -1,0 +1,1 @@
+"""Catalogues: a table times a matrix makes jobs."""
