@@ -90,8 +90,10 @@ def overwritten(one: Decided) -> str:
 
 def lands(one: Decided) -> bool:
     """Whether an image is to land under the job's name."""
-    copied = one.decision.elsewhere is not None and one.decision.elsewhere.copied
-    return copied or one.decision.disposition in {Disposition.MAKE, Disposition.FETCH}
+    elsewhere = one.decision.elsewhere
+    if elsewhere is not None and elsewhere.copied:
+        return _stem(elsewhere.stored.file) != one.job.filename
+    return one.decision.disposition in {Disposition.MAKE, Disposition.FETCH}
 
 
 def lands_anew(one: Decided) -> bool:

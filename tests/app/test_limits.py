@@ -27,7 +27,7 @@ def test_a_run_is_over_in_time_and_goes_on_with_the_next(tmp_path: Path) -> None
         ran = api.run(jobs, "--max-runtime", "6s", "--concurrency", "4", "--json", cwd=tmp_path)
         took = time.monotonic() - begun
         assert (ran.code, ran.summary["stop_reason"]) == (3, "runtime")
-        assert took < 9, "the machine is slow at times, but not by so much"
+        assert took < 12, "the machine is slow at times, but not by so much"
         assert ran.summary["stored"] == len(api.sim.calls) > 0
         assert ran.summary["pending"] == 120 - ran.summary["stored"]
         assert "run the same command again" in ran.err

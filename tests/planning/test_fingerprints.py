@@ -38,6 +38,37 @@ def test_golden_values(fields: dict[str, Json], images: list[str], extra: dict[s
     assert short_digest(fields, images, extra) == golden[:8]
 
 
+@pytest.mark.parametrize(
+    ("images", "fit", "golden"),
+    [
+        (["job:" + "ab" * 32], {}, "db069f3a2d038ad2b09b94f9794bd1e6634bf9c12492358e6e542777a0e89af6"),
+        (["job:" + "ab" * 32 + "#2"], {}, "e571b483225400d152f88c2d45f48cadde4b315b153df18ecc222784813e136a"),
+        (["ab" * 32], {"long_edge": 1024}, "3f6f8f3f116208ff6fbd91bdda21952b281688f582977e6a28a2db588ae1c0ce"),
+        (["ab" * 32], {"off": True}, "7d9e3f4c19f5b4af5d4ee160537167b86bf92ed9d7764e8c541050846c20c760"),
+    ],
+    ids=["output", "output of a variant", "fit", "no fit"],
+)
+def test_golden_values_of_outputs_and_fits(images: list[str], fit: dict[str, Json], golden: str) -> None:
+    assert fingerprint({"prompt": "x"}, images, {}, fit) == golden
+
+
+def test_golden_values_of_a_chain(desk: Desk) -> None:
+    jobs = desk.take_jobs(
+        {"id": "a", "chain": ["one", "two"], "variants": 2},
+        {"id": "b", "prompt": "three", "images": [{"job": "a-2"}], "fit": "auto"},
+    ).jobs
+    found = {job.id: job.fingerprint for job in jobs}
+    first = fingerprint({"prompt": "one"}, [], {})
+    last = [fingerprint({"prompt": "two"}, [f"job:{first}{variant}"], {}) for variant in ("", "#2")]
+    assert found == {
+        "a-1-step1": first,
+        "a-2-step1": first,
+        "a-1": last[0],
+        "a-2": last[1],
+        "b": fingerprint({"prompt": "three"}, [f"job:{last[1]}#2"], {}),
+    }
+
+
 def test_golden_seeds() -> None:
     assert [derived_seed(job_id) for job_id in ("a", "petting", "图")] == [393621469, 1526431404, 1202051755]
 

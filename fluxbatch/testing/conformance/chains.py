@@ -158,6 +158,22 @@ async def rows_are_forgotten(make: Factory) -> None:
         equal(_counters(await _row(ledger, paid)), (1, 1, 1, 1, 0.25, 0.5), "the same, come back with a pardon")
 
 
+async def an_image_has_its_owners(make: Factory) -> None:
+    """Whose image a file is, is known of all rows: also of those that no plan asks for any more."""
+    async with make() as rig:
+        ledger = rig.ledger
+        jobs = [make_job(n) for n in range(3)]
+        await _chain(ledger, *jobs)
+        for job in jobs[:2]:
+            await _send(ledger, job)
+        await ledger.enlist("run-2", [Enlisted(jobs[1], Disposition.KEEP)])
+        owners = await ledger.owners([_STORED.file, "another.png"])
+        equal(owners, {_STORED.file: [jobs[0].id, jobs[1].id]}, "the owners of a file")
+        await ledger.forget([jobs[0].id])
+        equal(await ledger.owners([_STORED.file]), {_STORED.file: [jobs[1].id]}, "the owners that are left")
+        equal(await ledger.owners([]), {}, "the owners of nothing")
+
+
 def _link(position: int, *upstream: int, model: str = "flux-2-pro") -> PlannedJob:
     return make_job(position, model=model, images=tuple(JobOutput(make_job(n).id) for n in upstream))
 
@@ -207,4 +223,5 @@ CASES: Final[list[Case]] = [
     what_is_outdated_frees_nobody,
     a_failure_strands_those_that_wait,
     rows_are_forgotten,
+    an_image_has_its_owners,
 ]
