@@ -432,7 +432,7 @@ def test_what_is_planned_is_what_is_sent(turns: list[Turn]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@settings(max_examples=150, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @given(turns=TURNS, fails=st.none() | st.integers(0, 9))
 def test_what_is_planned_is_what_is_sent_at_length(turns: list[Turn], fails: int | None) -> None:
     with a_world() as (api, world):
