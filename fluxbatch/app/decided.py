@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import PhotoError, StorageError
@@ -16,10 +15,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.plan import Decision
     from fluxbatch.ports import Sink
 
-__all__ = ["EXTENSIONS", "Decided", "enlisted", "lands", "lands_anew", "on_record", "overwritten"]
-
-EXTENSIONS = ("jpg", "png", "webp")
-"""that an output may have, by its bytes"""
+__all__ = ["Decided", "enlisted", "lands", "lands_anew", "on_record", "overwritten"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ async def enlisted(one: Decided, sink: Sink) -> Enlisted:
         # left out by the user: as if there were no such image
         return _enlisted(replace(one, decision=replace(one.decision, disposition=Disposition.MAKE)))
     job, stored = one.job, elsewhere.stored
-    if elsewhere.copied and _stem(stored.file) != job.filename:
+    if elsewhere.copied and stored.filename != job.filename:
         stored = await _copy(stored, job.filename, sink)
     return Enlisted(job, Disposition.RESTORE, selected=one.selected, stored=stored)
 
@@ -85,14 +81,14 @@ def overwritten(one: Decided) -> str:
     record, decision = one.record, one.decision
     if not decision.overwrites_edit or record is None or record.stored is None:
         return ""
-    return record.stored.file if _stem(record.stored.file) == one.job.filename else ""
+    return record.stored.file if record.stored.filename == one.job.filename else ""
 
 
 def lands(one: Decided) -> bool:
     """Whether an image is to land under the job's name."""
     elsewhere = one.decision.elsewhere
     if elsewhere is not None and elsewhere.copied:
-        return _stem(elsewhere.stored.file) != one.job.filename
+        return elsewhere.stored.filename != one.job.filename
     return one.decision.disposition in {Disposition.MAKE, Disposition.FETCH}
 
 
@@ -100,20 +96,15 @@ def lands_anew(one: Decided) -> bool:
     """Whether an image is to land under a name under which this job can have none yet."""
     job, record, decision = one.job, one.record, one.decision
     if decision.elsewhere is not None and decision.elsewhere.copied:
-        return _stem(decision.elsewhere.stored.file) != job.filename
+        return decision.elsewhere.stored.filename != job.filename
     if decision.disposition not in {Disposition.MAKE, Disposition.FETCH}:
         return False
     if record is None or record.job.filename != job.filename:
         return True
-    if record.stored is not None and _stem(record.stored.file) == job.filename:
+    if record.stored is not None and record.stored.filename == job.filename:
         return False
     # what was paid for may have landed unrecorded; what was never sent can't have
     return record.state is JobState.STORED or not (record.charged or record.unknown)
-
-
-def _stem(file: str) -> str:
-    """The name of an output without its extension, which is by the bytes."""
-    return str(PurePosixPath(file).with_suffix(""))
 
 
 async def _copy(stored: Stored, filename: str, sink: Sink) -> Stored:

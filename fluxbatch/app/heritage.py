@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import anyio
@@ -79,13 +79,10 @@ class Heritage:
             return {}
         locked = await anyio.to_thread.run_sync(self._intake.locked, wanting)
         found: dict[str, Elsewhere] = {}
-        for job in wanting:
-            images = [stored for stored in locked.get(job.id, []) if stored.fingerprint == job.fingerprint]
-            there = await self._sink.check(images) if images else []
-            if Presence.SAME in there:
-                stored = images[there.index(Presence.SAME)]
-                if not await self._owned_by_another(stored.file, job):
-                    found[job.id] = Elsewhere(stored, Origin.LOCK, "unchanged, by fluxbatch.lock")
+        for job, stored, presence in await self._checked(wanting, locked):
+            fits = presence is Presence.SAME and stored.fingerprint == job.fingerprint
+            if fits and job.id not in found and not await self._owned_by_another(stored.file, job):
+                found[job.id] = Elsewhere(stored, Origin.LOCK, "unchanged, by fluxbatch.lock")
         heirs = [job for job in wanting if job.id not in found and _may_inherit(records.get(job.id))]
         found |= await self._inherited(heirs)
         if self._adopting != "none":
@@ -96,15 +93,22 @@ class Heritage:
         """What stands for the rows of jobs that the ledger knows nothing of, by what lock files say of them."""
         locked = await anyio.to_thread.run_sync(self._intake.locked, jobs) if jobs else {}
         found: dict[str, tuple[Record, Presence]] = {}
-        owners = await self._ledger.owners([stored.file for images in locked.values() for stored in images])
-        for job in jobs:
-            # a lock file may come with somebody's pull request: what is another job's stays that
-            images = [stored for stored in locked.get(job.id, []) if not owners.get(stored.file)]
-            presences = await self._sink.check(images) if images else []
-            for wanted in (Presence.SAME, Presence.ALTERED):
-                if wanted in presences and job.id not in found:
-                    found[job.id] = _as_locked(job, images[presences.index(wanted)]), wanted
+        checked = await self._checked(jobs, locked)
+        owners = await self._ledger.owners([stored.file for _, stored, _ in checked])
+        for wanted in (Presence.SAME, Presence.ALTERED):
+            for job, stored, presence in checked:
+                # a lock file may come with somebody's pull request: what is another job's stays that
+                if presence is wanted and job.id not in found and not owners.get(stored.file):
+                    found[job.id] = _as_locked(job, stored), presence
         return found
+
+    async def _checked(
+        self, jobs: Sequence[PlannedJob], locked: Mapping[str, Sequence[Stored]]
+    ) -> list[tuple[PlannedJob, Stored, Presence]]:
+        """What became of the images that lock files name for jobs."""
+        both = [(job, stored) for job in jobs for stored in locked.get(job.id, ())]
+        presences = await self._sink.check([stored for _, stored in both]) if both else []
+        return [(job, stored, presence) for (job, stored), presence in zip(both, presences, strict=True)]
 
     async def _adopted(self, jobs: Sequence[PlannedJob], records: Mapping[str, Record]) -> dict[str, Elsewhere]:
         found: dict[str, Elsewhere] = {}
@@ -215,8 +219,8 @@ def _wants(job: PlannedJob, record: Record | None, presence: Presence | None) ->
 
 
 def _as_locked(job: PlannedJob, stored: Stored) -> Record:
-    filename = str(PurePosixPath(stored.file).with_suffix(""))
-    return Record(replace(job, fingerprint=stored.fingerprint, filename=filename), JobState.STORED, stored=stored)
+    known = replace(job, fingerprint=stored.fingerprint, filename=stored.filename)
+    return Record(known, JobState.STORED, stored=stored)
 
 
 def _may_inherit(record: Record | None) -> bool:

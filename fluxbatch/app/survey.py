@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 import orjson
 
-from fluxbatch.app.decided import EXTENSIONS, Decided, enlisted, lands, lands_anew, on_record, overwritten
+from fluxbatch.app.decided import Decided, enlisted, lands, lands_anew, on_record, overwritten
 from fluxbatch.app.heritage import Heritage
+from fluxbatch.formats import EXTENSIONS
 from fluxbatch.model.problem import Problem, Where
 from fluxbatch.planning.plan import Prospect, decide, prospect_of, with_needs
 from fluxbatch.planning.quote import Quote
@@ -149,9 +150,14 @@ class Survey:
             chosen, expected = await anyio.to_thread.run_sync(self._look_up, batch)
             decided: list[Decided] = []
             for job in batch:
-                one = self._decide(job, records.get(job.id), presences.get(job.id), elsewhere.get(job.id), expected)
-                if job.id in locked:
-                    one = _by_lock(one)
+                one = self._decide(
+                    job,
+                    records.get(job.id),
+                    presences.get(job.id),
+                    elsewhere.get(job.id),
+                    expected,
+                    by_lock=job.id in locked,
+                )
                 selected = job.id in chosen and not one.decision.later
                 if selected and left is not None and one.decision.disposition is Disposition.MAKE:
                     selected = left > 0
@@ -181,30 +187,25 @@ class Survey:
         presence: Presence | None,
         elsewhere: Elsewhere | None,
         expected: Mapping[str, tuple[Prospect, int]],
+        *,
+        by_lock: bool,
     ) -> Decided:
         decision = decide(
             job,
             record,
             presence,
             elsewhere=elsewhere,
+            by_lock=by_lock,
             retry=self._settings.retry,
             retry_altered=self._settings.retry_altered,
         )
         if not job.needs:
-            return Decided(job, record, decision, selected=True)
+            return Decided(job, record, decision, selected=True, by_lock=by_lock)
         # what isn't planned at all was told as an error
         needs = {job_id: expected.get(job_id, (Prospect.FAILED, 0)) for job_id in job.needs}
         decision = with_needs(decision, {job_id: prospect for job_id, (prospect, _) in needs.items()})
         before = max((number for prospect, number in needs.values() if prospect is Prospect.COMING), default=0)
-        return Decided(job, record, decision, selected=True, in_a_row=before + 1)
-
-
-def _by_lock(one: Decided) -> Decided:
-    """A lock file holds no fields that could say what changed."""
-    decision = one.decision
-    if decision.short:
-        decision = replace(decision, why="changed since fluxbatch.lock was written", short="")
-    return replace(one, decision=decision, by_lock=True)
+        return Decided(job, record, decision, selected=True, in_a_row=before + 1, by_lock=by_lock)
 
 
 def _prospect(said: bytes) -> tuple[Prospect, int]:

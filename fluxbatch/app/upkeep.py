@@ -153,7 +153,9 @@ async def _stays(orphan: Orphan, intake: Intake, folder: HeldFolder) -> bool:
 async def _is_anothers(orphan: Orphan, intake: Intake, folder: HeldFolder) -> bool:
     file = orphan.stored.file
     owners = (await folder.ledger.owners([file])).get(file, [])
-    return any(owner != orphan.id for owner in owners) or await anyio.to_thread.run_sync(intake.names_output, file)
+    return any(owner != orphan.id for owner in owners) or await anyio.to_thread.run_sync(
+        intake.names_output, orphan.stored.filename
+    )
 
 
 async def _remove(orphan: Orphan, intake: Intake, folder: HeldFolder, found: Pruned) -> None:

@@ -18,7 +18,7 @@ _SHOWN: Final = 200
 _WIDEST: Final = 32
 _OF_PLANS: Final = ("--check", "--all", "--json", "--markdown", "-q", "--quiet")
 
-_HELP: Final = """What `run` would make, why, and what it would cost. Sends nothing, writes nothing, needs no key.
+_HELP: Final = """What `run` would make, why, and what it would cost. Sends nothing, locks nothing, needs no key.
 
 Takes what `run` takes, and can be called while a run goes on.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fluxbatch.formats.facts import ImageFacts, NotAnImage
+from fluxbatch.formats.facts import EXTENSIONS, ImageFacts, NotAnImage
 from fluxbatch.formats.jpeg import inspect_jpeg
 from fluxbatch.formats.kinds import describe, recognise
 from fluxbatch.formats.png import inspect_png
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-__all__ = ["ImageFacts", "NotAnImage", "describe", "inspect_image", "recognise"]
+__all__ = ["EXTENSIONS", "ImageFacts", "NotAnImage", "describe", "inspect_image", "recognise"]
 
 _INSPECTORS: Final[dict[str, Callable[[Window], ImageFacts]]] = {
     "jpeg": inspect_jpeg,

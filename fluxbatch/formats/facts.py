@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["ImageFacts", "NotAnImage"]
+__all__ = ["EXTENSIONS", "ImageFacts", "NotAnImage"]
+
+EXTENSIONS: Final = ("jpg", "png", "webp")
+"""of the images that the API takes and makes"""
 
 
 @dataclass(frozen=True, slots=True)

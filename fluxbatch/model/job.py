@@ -203,6 +203,11 @@ class Stored:
     model: str = ""
     seed: int | None = None
 
+    @property
+    def filename(self) -> str:
+        """The file without its extension: the name that its job asked for."""
+        return self.file.rpartition(".")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

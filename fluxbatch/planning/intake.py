@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, Self
 
 import orjson
@@ -177,9 +176,9 @@ class Intake:
         """Whether any job needs another."""
         return not self._graph.empty
 
-    def names_output(self, file: str) -> bool:
-        """Whether a job asks for an output of this name, whatever its extension."""
-        return self._scratch.has_key(clash_key(str(PurePosixPath(file).with_suffix(""))))
+    def names_output(self, filename: str) -> bool:
+        """Whether a job asks for an output of this name (without extension)."""
+        return self._scratch.has_key(clash_key(filename))
 
     def locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
         """The images that lock files name for these jobs, by id; those for what is asked now come first."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from fluxbatch.formats import EXTENSIONS
 from fluxbatch.model.job import Stored
 from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.ids import unsafe_name
@@ -31,7 +32,6 @@ _HEADER: Final = {"lock": _VERSION, "about": "written by fluxbatch run; commit i
 _MARKERS: Final = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
 _BATCH: Final = 500
 _LONGEST_LINE: Final = 1 << 16
-_EXTENSIONS: Final = ("jpg", "png", "webp")
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("manifest", "id", "fingerprint", "file", "sha256", "model"), (str,)),
     **dict.fromkeys(("bytes", "width", "height"), (int,)),
@@ -106,7 +106,7 @@ def _entry(facts: dict[str, Any], number: int) -> LockEntry:
     """An entry; the file may come with somebody's pull request, so that it is to name nothing outside the folder."""
     is_one = facts.keys() == _TYPES.keys() and all(type(facts[name]) in types for name, types in _TYPES.items())
     stem, _, extension = str(facts.get("file")).rpartition(".")
-    if not is_one or extension not in _EXTENSIONS or unsafe_name(stem):
+    if not is_one or extension not in EXTENSIONS or unsafe_name(stem):
         raise Unreadable(number, "is no entry of a lock file", _REMEDY)
     return LockEntry(**facts)
 

@@ -103,6 +103,7 @@ def decide(
     presence: Presence | None,
     *,
     elsewhere: Elsewhere | None = None,
+    by_lock: bool = False,
     retry: Collection[Reason] = (),
     retry_altered: bool = False,
 ) -> Decision:
@@ -113,6 +114,7 @@ def decide(
         record: its row, if it has one.
         presence: of the output on record, None if there is none.
         elsewhere: an image with this fingerprint that is surely there, though not on record for this job.
+        by_lock: the row is what a lock file says, which holds no fields that could tell what changed.
         retry: failures to be tried again although they would stay.
         retry_altered: make outputs again that someone edited.
     """
@@ -130,7 +132,7 @@ def decide(
         if decision is not None:
             return decision
     if record.job.fingerprint != job.fingerprint:
-        why, short = difference(record.job, job)
+        why, short = ("changed since fluxbatch.lock was written", "") if by_lock else difference(record.job, job)
         lost = presence is Presence.ALTERED and not retry_altered
         return Decision(Disposition.MAKE, why, short=short, overwrites_edit=lost)
     if record.state is JobState.FAILED and record.failure is not None:

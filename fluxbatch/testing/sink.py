@@ -9,13 +9,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 from blake3 import blake3
 
 from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
-from fluxbatch.formats import NotAnImage, inspect_image
+from fluxbatch.formats import EXTENSIONS, NotAnImage, inspect_image
 from fluxbatch.model.job import Photo, Stored
 from fluxbatch.model.state import Reason
 from fluxbatch.ports import Presence
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["MemoryLanding", "MemorySink"]
-
-_EXTENSIONS: Final = ("jpg", "png", "webp")
 
 
 @dataclass(slots=True)
@@ -87,7 +85,7 @@ class MemorySink:
     async def landed(self, filename: str, since: float) -> Stored | None:
         """The whole image that was put under this name since then."""
         await anyio.sleep(self.latency_s)
-        for name in (f"{filename}.{extension}" for extension in _EXTENSIONS):
+        for name in (f"{filename}.{extension}" for extension in EXTENSIONS):
             file = self._files.get(name)
             if file is None or file.mtime_ns < since * 1e9:
                 continue
@@ -199,7 +197,7 @@ class MemorySink:
         for folder in reversed(_folders(filename)):
             if folder in self._files:
                 return folder
-        names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
+        names = (f"{filename}.{extension}" for extension in EXTENSIONS)
         return next((name for name in names if name in self._files or self._folders[name]), "")
 
     def _there(self, stored: Stored) -> _File:

@@ -24,7 +24,7 @@ from blake3 import blake3
 
 from fluxbatch.adapters.disk.pointer import PULL, points_to
 from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
-from fluxbatch.formats import NotAnImage, inspect_image
+from fluxbatch.formats import EXTENSIONS, NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo, Stored
 from fluxbatch.model.state import Reason
 from fluxbatch.policy.fitting import fitting_of
@@ -40,7 +40,6 @@ __all__ = ["FolderSink"]
 _THREADS: Final = 8
 """commits at a time: they wait for the disk, not for the processor"""
 _READ: Final = 1 << 20
-_EXTENSIONS: Final = ("jpg", "png", "webp")
 _MOST_DURABLE: Final = 4096
 """folders that are remembered; a job may have one of its own"""
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
@@ -114,7 +113,7 @@ class FolderSink:
         """The whole image that was put under this name since then."""
 
         def look() -> Stored | None:
-            found = [self._whole(f"{filename}.{extension}", since) for extension in _EXTENSIONS]
+            found = [self._whole(f"{filename}.{extension}", since) for extension in EXTENSIONS]
             return max((one for one in found if one is not None), key=lambda one: one.mtime_ns, default=None)
 
         return await anyio.to_thread.run_sync(look)
@@ -164,7 +163,7 @@ class FolderSink:
                 if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
                     return str(folder)
         # as text: a Path for each of a hundred thousand names would take longer than to look
-        names = (f"{filename}.{extension}" for extension in _EXTENSIONS)
+        names = (f"{filename}.{extension}" for extension in EXTENSIONS)
         return next((name for name in names if os.path.lexists(f"{self.root}/{name}")), "")
 
     def _whole(self, name: str, since: float) -> Stored | None:
