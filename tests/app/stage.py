@@ -22,6 +22,7 @@ from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.simulator import Faults, Simulator, SimulatorConfig
+from tests.app.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -145,17 +146,21 @@ def command(*args: object) -> list[str]:
 def run_command(
     *args: object, cwd: Path, env: dict[str, str] | None = None, timeout: float = 60, via: Sequence[str] = ()
 ) -> Ran:
-    """The command line in a child process, without a terminal."""
-    done = subprocess.run(
-        [*via, *command(*args)],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """The command line in a process of its own, without a terminal; ``via`` a command, in one that is begun anew."""
+    environment = {**os.environ, **(env or {})}
+    if via:
+        done = subprocess.run(
+            [*via, *command(*args)],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    else:
+        done = warm().run([*map(str, args)], cwd=cwd, env=environment, timeout=timeout)
     return Ran(done.returncode, done.stdout, done.stderr)
 
 

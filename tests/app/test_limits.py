@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
 def test_a_run_is_over_in_time_and_goes_on_with_the_next(tmp_path: Path) -> None:
     jobs = write_rows(tmp_path / "jobs.jsonl", 120)
     with serving(tmp_path / "api", latency_s=0.5) as api:
-        begun = time.monotonic()
         ran = api.run(jobs, "--max-runtime", "6s", "--concurrency", "4", "--json", cwd=tmp_path)
-        took = time.monotonic() - begun
         assert (ran.code, ran.summary["stop_reason"]) == (3, "runtime")
-        assert took < 12, "the machine is slow at times, but not by so much"
+        assert ran.summary["wall_s"] < 8, "of the run itself: a slow machine takes its time to begin"
         assert ran.summary["stored"] == len(api.sim.calls) > 0
         assert ran.summary["pending"] == 120 - ran.summary["stored"]
         assert "run the same command again" in ran.err

@@ -258,6 +258,7 @@ async def test_what_comes_free_for_a_model_that_is_out_stays_where_it_is() -> No
     assert (take(queue), queue.models(), queue.has_chains) == (None, [], True)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_jobs_in_chains_come_by_pages() -> None:
     chains = 2500
     planned = [link(n, *([n - chains] if n >= chains else [])) for n in range(4 * chains)]

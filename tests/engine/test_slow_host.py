@@ -35,6 +35,7 @@ def slow_world() -> World:
     return world
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_ten_thousand_images_at_the_hosts_own_speed() -> None:
     world = slow_world()
@@ -49,6 +50,7 @@ async def test_ten_thousand_images_at_the_hosts_own_speed() -> None:
     assert desk.account.url_age_max_s < 400
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 async def test_without_admission_thousands_are_lost() -> None:
     """The same with every request sent as soon as the API takes it: what the rule is for."""
