@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-import secrets
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
 import anyio.to_thread
 import orjson
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["write_locks"]
 
-_BATCH = 500
+_BATCH: Final = 500
+_PIECE: Final = 1 << 20
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""what network filesystems say that can't lock a file"""
 
 _Line: TypeAlias = "tuple[str, str, str, LockEntry | None]"
 """lock file, manifest, id, and what is to be said"""
@@ -42,10 +46,7 @@ async def write_locks(locks: Mapping[str, Path], rows: AsyncIterator[Record]) ->
     """
     if not locks:
         return
-    with closing(sqlite3.connect("", check_same_thread=False, isolation_level=None)) as db:
-        db.execute(
-            "CREATE TABLE entry (path TEXT, manifest TEXT, id TEXT, body BLOB, PRIMARY KEY (path, manifest, id))"
-        )
+    with closing(await anyio.to_thread.run_sync(_scratch)) as db:
         batch: list[_Line] = []
         async for record in rows:
             path = locks.get(record.job.manifest)
@@ -78,6 +79,13 @@ def _entry(record: Record) -> LockEntry | None:
     )
 
 
+def _scratch() -> sqlite3.Connection:
+    """Entries by the file that they belong to, on disk: there may be a million."""
+    db = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+    db.execute("CREATE TABLE entry (path TEXT, manifest TEXT, id TEXT, body BLOB, PRIMARY KEY (path, manifest, id))")
+    return db
+
+
 def _add(db: sqlite3.Connection, batch: Sequence[_Line]) -> None:
     """Jobs without an image that is asked for are lines without an entry."""
     values = [(*place, None if entry is None else orjson.dumps(entry)) for *place, entry in batch]
@@ -100,9 +108,10 @@ def _write_all(db: sqlite3.Connection, locks: Mapping[str, Path]) -> None:
     for path in sorted(set(locks.values())):
         mine = {Path(manifest).name for manifest, its in locks.items() if its == path}
         try:
-            for entry in read_lock(path):
-                _keep(db, path, entry, mine)
-            _write(path, lock_lines(_sorted(db, path)))
+            with _successor(path) as file:
+                for entry in read_lock(path):
+                    _keep(db, path, entry, mine)
+                file.writelines(lock_lines(_sorted(db, path)))
         except Unreadable as problem:
             raise StorageError(
                 f"{path}:{problem.line}: {problem.message}, and was left as it is", remedy=problem.remedy
@@ -119,15 +128,77 @@ def _sorted(db: sqlite3.Connection, path: Path) -> Iterator[LockEntry]:
         yield LockEntry(**orjson.loads(body))
 
 
-def _write(path: Path, lines: Iterator[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(lines)
+@contextmanager
+def _successor(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of a lock file at the end, durably, unless it says the same.
+
+    Manifests with output folders of their own may share a lock file: from reading the old one to placing the new one,
+    other runs wait. The new one always has the same name, so that what a killed run left behind is taken up by the
+    next; and it is locked by the system, which lets go of it with the process.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    with _held(new) as file:
+        try:
+            yield file
             file.flush()
+            if _says_the_same(path, file):
+                new.unlink()
+                return
             os.fsync(file.fileno())
-        if path.exists() and path.read_bytes() == temporary.read_bytes():
-            return
-        temporary.replace(path)
+            new.replace(path)
+        except BaseException:
+            new.unlink(missing_ok=True)  # still ours: who waits for it looks whether it is there
+            raise
+    _sync_folder(path.parent)
+
+
+def _held(path: Path) -> BinaryIO:
+    """A file, made if need be, that nobody else holds; empty."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "r+b")
+        try:
+            _lock(file)
+            if _is_at(file, path):
+                file.truncate()
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # by now it is the lock file itself, or gone
+
+
+def _lock(file: BinaryIO) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _says_the_same(path: Path, file: BinaryIO) -> bool:
+    if not path.exists() or path.stat().st_size != file.tell():
+        return False
+    file.seek(0)
+    with path.open("rb") as old:
+        while piece := file.read(_PIECE):
+            if piece != old.read(_PIECE):
+                return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(fd)

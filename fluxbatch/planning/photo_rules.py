@@ -57,7 +57,8 @@ def photo_flaws(photo: Photo, facts: ImageFacts, *, off: bool) -> list[Flaw]:
         off: the user wants nothing done to it.
     """
     name = photo.ref
-    errors = [*_too_small(name, facts), *(_refused(photo, facts) if off else _beyond_help(photo))]
+    errors = [*_too_deep(name, facts)]
+    errors = errors or [*_too_small(name, facts), *(_refused(photo, facts) if off else _beyond_help(photo))]
     if errors:
         return errors
     left = _seen_wrongly(name, facts) if off else _left_out(name, facts)
@@ -142,6 +143,13 @@ def _too_small(name: str, facts: ImageFacts) -> Iterator[Flaw]:
         what = _measures(facts.width, facts.height)
         message = f"{name}: {what} pixels are too small, the least is {SMALLEST_SIDE}×{SMALLEST_SIDE}"
         yield Flaw("", message, "use a larger photo", reason=Reason.BAD_IMAGE)
+
+
+def _too_deep(name: str, facts: ImageFacts) -> Iterator[Flaw]:
+    """What is built to decode JPEGs, Pillow among it, is built for 8 bits."""
+    if facts.mime == "image/jpeg" and facts.bits > 8:
+        message = f"{name}: it is a JPEG of {facts.bits} bits a channel, which most programs can't read"
+        yield Flaw("", message, "export it as a JPEG of 8 bits, or as a PNG", reason=Reason.BAD_IMAGE)
 
 
 def _beyond_help(photo: Photo) -> Iterator[Flaw]:

@@ -100,6 +100,17 @@ def test_arithmetic_coding_is_told_by_its_frame_header() -> None:
     assert not facts_of(data).arithmetic
 
 
+@pytest.mark.parametrize(("frame", "bits"), [(0xC1, 8), (0xC1, 12), (0xC2, 12), (0xC3, 16)])
+def test_bits_of_a_jpeg_are_told_by_its_frame_header(frame: int, bits: int) -> None:
+    data = bytearray(saved(picture(), "JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = frame, bits
+
+    facts = facts_of(bytes(data))
+
+    assert (facts.bits, facts.width, facts.components) == (bits, 96, 3)
+
+
 def with_thumbnail(photo: bytes) -> bytes:
     """A photo with another whole JPEG, end marker and all, in its EXIF segment."""
     thumbnail = saved(picture(size=(32, 32)), "JPEG")

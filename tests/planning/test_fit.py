@@ -77,6 +77,30 @@ def lines(found: Checked) -> list[str]:
     return [f"{flaw.level}: {flaw.message} ({flaw.remedy})" for flaw in found.flaws]
 
 
+def of_bits(frame: int, bits: int) -> bytes:
+    """A JPEG that says so of itself."""
+    data = bytearray(saved("JPEG"))
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = frame, bits
+    return bytes(data)
+
+
+@pytest.mark.parametrize("fit", [AUTO, OFF, Fit(long_edge=64)], ids=["auto", "off", "smaller"])
+@pytest.mark.parametrize(("frame", "bits"), [(0xC1, 12), (0xC2, 12), (0xC9, 12), (0xC3, 16)])
+def test_a_jpeg_of_more_than_eight_bits_is_refused_before_the_run(
+    tmp_path: Path, frame: int, bits: int, fit: Fit
+) -> None:
+    found = checked(tmp_path, of_bits(frame, bits), fit)
+
+    what = f"it is a JPEG of {bits} bits a channel, which most programs can't read"
+    assert lines(found) == [f"error: a.jpg: {what} (export it as a JPEG of 8 bits, or as a PNG)"]
+    assert found.errors[0].reason is Reason.BAD_IMAGE
+
+
+def test_an_extended_jpeg_of_eight_bits_is_fine(tmp_path: Path) -> None:
+    assert checked(tmp_path, of_bits(0xC1, 8), AUTO).errors == ()
+
+
 # ------------------------------------------------------------------------------------------------- what auto mends
 @pytest.mark.parametrize(
     ("data", "why", "message", "reason"),

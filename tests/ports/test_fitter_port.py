@@ -6,10 +6,13 @@ import base64
 import contextlib
 import io
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -273,6 +276,66 @@ async def test_a_jpeg_is_of_high_quality_and_not_subsampled(tmp_path: Path) -> N
         stripes.paste((255, 0, 0) if x % 2 else (0, 0, 255), (x, 0, x + 1, 64))
 
     assert close(await sent(tmp_path, saved(stripes, "BMP")), stripes, by=8.0)
+
+
+# ---------------------------------------------------------------------------------------------- what Pillow warns of
+def tiff_with_a_tag_too_long() -> bytes:
+    data, entry = saved(scene(), "TIFF"), struct.pack("<HHI", 284, 3, 1)
+    return data.replace(entry, struct.pack("<HHI", 284, 3, 1 << 29), 1)
+
+
+def png_with_no_frames() -> bytes:
+    data, body = saved(scene(), "PNG"), b"acTL" + bytes(8)
+    return data[:33] + struct.pack(">I", 8) + body + struct.pack(">I", zlib.crc32(body)) + data[33:]
+
+
+ODD = [
+    pytest.param(tiff_with_a_tag_too_long(), id="TIFF with a tag that is too long"),
+    pytest.param(png_with_no_frames(), id="animated PNG without frames"),
+]
+
+
+@pytest.mark.parametrize("data", ODD)
+async def test_what_pillow_only_warns_of_is_no_trouble(tmp_path: Path, data: bytes) -> None:
+    assert close(await sent(tmp_path, data), scene())  # warnings are errors here
+
+
+QUIET = """
+import asyncio, sys
+from pathlib import Path
+from tests.ports.test_fitter_port import ODD, sent
+for number, odd in enumerate(ODD):
+    folder = Path(sys.argv[1], str(number))
+    folder.mkdir()
+    asyncio.run(sent(folder, *odd.values))
+"""
+
+
+def test_nobody_sees_what_pillow_warns_of(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "always::UserWarning", "-c", QUIET, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_warnings_of_others_are_as_they_were(tmp_path: Path) -> None:
+    """However many photos are decoded at a time, in whichever order they end."""
+    path = tmp_path / "photo"
+    path.write_bytes(tiff_with_a_tag_too_long())
+    before = warnings.filters[:]
+
+    with ThreadPoolExecutor(8) as threads:
+        found = [*threads.map(PillowDecoder().measure, [str(path)] * 200)]
+
+    assert {facts.mime for facts in found} == {"image/tiff"}
+    assert warnings.filters[:] == before
+    with pytest.warns(UserWarning, match="mine"):
+        warnings.warn("mine", UserWarning, stacklevel=1)
 
 
 # ----------------------------------------------------------------------------------------------------- transparency

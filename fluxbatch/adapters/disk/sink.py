@@ -100,6 +100,8 @@ class FolderSink:
 
     async def taken(self, filenames: Sequence[str]) -> dict[str, str]:
         """What stands in the way of new outputs under these names."""
+        if not filenames:
+            return {}
 
         def look() -> dict[str, str]:
             if not self.root.is_dir():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from fluxbatch.adapters.fitting.quiet import quiet
 from fluxbatch.formats import NotAnImage, describe
 from fluxbatch.policy.fitting import MEGAPIXEL, MOST_DECODED
 
@@ -49,9 +50,13 @@ def open_image(file: BinaryIO, kind: str) -> ImageFile:
 
 @contextmanager
 def decoding(kind: str) -> Iterator[None]:
-    """What a reader of Pillow complains of becomes ``NotAnImage``, but for trouble with the disk."""
+    """What a reader of Pillow complains of becomes ``NotAnImage``, but for trouble with the disk.
+
+    What it only warns of is left alone: it has read the image all the same.
+    """
     try:
-        yield
+        with quiet():
+            yield
     except NotAnImage:
         raise
     except OSError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fluxbatch.planning.flaw import Unreadable, shown
 from fluxbatch.planning.keys import nearest
 from fluxbatch.planning.reading.cells import number_text, plain
+from fluxbatch.planning.reading.workbook import check_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ def sheet_records(path: Path, sheet: str = "") -> Iterator[tuple[int, list[Any]]
         sheet: its name; empty for the first that is not hidden.
 
     Raises:
-        Unreadable: there is no such sheet, it can't be read, or the library for it is missing.
+        Unreadable: there is no such sheet, it can't be read or is too large, or the library for it is missing.
     """
     for number, cells in enumerate(_sheet(path, sheet).iter_rows(), 1):
         seen = [_seen(cell) for cell in cells]
@@ -39,6 +40,7 @@ def _sheet(path: Path, name: str) -> CalamineSheet:
     except ImportError:
         message = "reading .xlsx needs the library python-calamine, which is not installed"
         raise Unreadable(0, message, "pip install 'fluxbatch[xlsx]'") from None
+    check_workbook(path)
     try:
         with load_workbook(path) as book:
             return book.get_sheet_by_name(_name(book, name))
