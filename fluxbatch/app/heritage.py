@@ -77,7 +77,7 @@ class Heritage:
         wanting = [job for job in batch if _wants(job, records.get(job.id), presences.get(job.id))]
         if not wanting:
             return {}
-        locked = await anyio.to_thread.run_sync(self._intake.locked, wanting)
+        locked = await self._locked(wanting)
         found: dict[str, Elsewhere] = {}
         for job, stored, presence in await self._checked(wanting, locked):
             fits = presence is Presence.SAME and stored.fingerprint == job.fingerprint
@@ -91,8 +91,10 @@ class Heritage:
 
     async def on_lock(self, jobs: Sequence[PlannedJob]) -> dict[str, tuple[Record, Presence]]:
         """What stands for the rows of jobs that the ledger knows nothing of, by what lock files say of them."""
-        locked = await anyio.to_thread.run_sync(self._intake.locked, jobs) if jobs else {}
+        locked = await self._locked(jobs)
         found: dict[str, tuple[Record, Presence]] = {}
+        if not locked:
+            return found
         checked = await self._checked(jobs, locked)
         owners = await self._ledger.owners([stored.file for _, stored, _ in checked])
         for wanted in (Presence.SAME, Presence.ALTERED):
@@ -101,6 +103,12 @@ class Heritage:
                 if presence is wanted and job.id not in found and not owners.get(stored.file):
                     found[job.id] = _as_locked(job, stored), presence
         return found
+
+    async def _locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
+        """The images that lock files name for jobs, by id."""
+        if not jobs or not self._intake.has_locked:
+            return {}
+        return await anyio.to_thread.run_sync(self._intake.locked, jobs)
 
     async def _checked(
         self, jobs: Sequence[PlannedJob], locked: Mapping[str, Sequence[Stored]]
@@ -124,6 +132,8 @@ class Heritage:
         if not jobs:
             return {}
         await self._find_orphans()
+        if self._intake.orphans.empty:
+            return {}
         await self._find_given()
 
         found: dict[str, Elsewhere] = {}

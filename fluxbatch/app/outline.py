@@ -171,17 +171,17 @@ def _note(spool: IO[bytes], one: Decided) -> None:
     job, decision = one.job, one.decision
     action = _action(one)
     stored = one.record.stored if one.record is not None else None
-    entry = PlanEntry(
-        id=job.id,
-        action=action,
-        why=decision.why if action is not Action.SKIP else f"{decision.why}; left out of this run",
-        manifest=job.manifest,
-        model=job.model,
-        usd=job.price if action is Action.MAKE else None,
-        file=stored.file if stored is not None and action is Action.KEEP else job.filename,
-        fingerprint=job.fingerprint,
-    )
-    spool.write(orjson.dumps(entry) + b"\n")
+    entry = {
+        "id": job.id,
+        "action": action.value,
+        "why": decision.why if action is not Action.SKIP else f"{decision.why}; left out of this run",
+        "manifest": job.manifest,
+        "model": job.model,
+        "usd": job.price if action is Action.MAKE else None,
+        "file": stored.file if stored is not None and action is Action.KEEP else job.filename,
+        "fingerprint": job.fingerprint,
+    }
+    spool.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def _action(one: Decided) -> Action:
@@ -221,7 +221,7 @@ def _estimate(found: Outline, request: RunRequest, learned: Learned) -> None:
             requests=quote.images,
             answer_s=learned.answer_s or (model.latency_s if model is not None else 30.0),
             at_a_time=min(ceiling, learned.limits.get(name, documented)),
-            in_a_row=quote.in_a_row,
+            in_a_row=min(quote.in_a_row, quote.images),  # it counts requests to other models as well
         )
     found.by_model = {name: expected_s([one], at_a_time=ceiling) for name, one in work.items()}
     found.seconds = expected_s(list(work.values()), at_a_time=ceiling, rpm=settings.rpm)

@@ -17,7 +17,7 @@ from fluxbatch.planning.quote import Quote
 from fluxbatch.ports import Disposition, Presence
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 
     from fluxbatch.app.heritage import Adopting, View
     from fluxbatch.model.job import PlannedJob, Record
@@ -147,7 +147,10 @@ class Survey:
             records |= {job_id: record for job_id, (record, _) in locked.items()}
             presences |= {job_id: presence for job_id, (_, presence) in locked.items()}
             elsewhere = await self._heritage.find(batch, records, presences)
-            chosen, expected = await anyio.to_thread.run_sync(self._look_up, batch)
+            chosen: Container[str] = {job.id for job in batch}
+            expected: dict[str, tuple[Prospect, int]] = {}
+            if self._intake.narrowed or self._intake.chained:
+                chosen, expected = await anyio.to_thread.run_sync(self._look_up, batch)
             decided: list[Decided] = []
             for job in batch:
                 one = self._decide(
@@ -164,8 +167,8 @@ class Survey:
                     left -= 1
                 if not selected:
                     one = replace(one, selected=False)
-                # also for the next one: what needs others may come in the same batch
-                expected[job.id] = prospect_of(job, one.record, one.decision, selected=selected), one.in_a_row
+                if self._intake.chained:  # also for the next one: what needs others may come in the same batch
+                    expected[job.id] = prospect_of(job, one.record, one.decision, selected=selected), one.in_a_row
                 decided.append(one)
             if self._intake.chained:
                 await anyio.to_thread.run_sync(self._expect, {job.id: expected[job.id] for job in batch})
@@ -199,7 +202,7 @@ class Survey:
             retry=self._settings.retry,
             retry_altered=self._settings.retry_altered,
         )
-        if not job.needs:
+        if not self._intake.chained or not job.needs:
             return Decided(job, record, decision, selected=True, by_lock=by_lock)
         # what isn't planned at all was told as an error
         needs = {job_id: expected.get(job_id, (Prospect.FAILED, 0)) for job_id in job.needs}

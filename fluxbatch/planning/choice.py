@@ -35,14 +35,15 @@ class Choice:
         seed: the same one chooses the same jobs, whatever else there is.
 
     Attributes:
+        narrow: not all are chosen.
         wanted: how many were chosen for their own sake.
     """
 
     def __init__(self, scratch: Scratch, *, only: Sequence[str], sample: int | None, seed: int) -> None:
         self._db = scratch.db
-        self._all = not only and sample is None
+        self.narrow = bool(only) or sample is not None
         self.wanted = 0
-        if self._all:
+        if not self.narrow:
             return
 
         def is_wanted(job_id: str) -> bool:
@@ -60,6 +61,6 @@ class Choice:
 
     def among(self, ids: Sequence[str]) -> set[str]:
         """Which of these are chosen."""
-        if self._all:
+        if not self.narrow:
             return set(ids)
         return {key for (key,) in among(self._db, "SELECT id FROM chosen", ids)}

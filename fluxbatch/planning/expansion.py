@@ -43,21 +43,30 @@ def parts_of(spec: Spec, job_id: str) -> Iterator[Part]:
     Variants are ``ID-1``, ``ID-2`` …; a seed that is written is that of the first, the others count on from there. The
     steps of a chain are ``ID-step1``, ``ID-step2`` …, and the last one has the id itself.
     """
-    for variant in _variants(spec, job_id):
-        yield from _steps(spec, variant) if spec.chain else (variant,)
+    if spec.variants == 1 and not spec.chain:
+        return iter((_whole(spec, job_id),))
+    if not spec.chain:
+        return _variants(spec, job_id)
+    return (part for variant in _variants(spec, job_id) for part in _steps(spec, variant))
+
+
+def _whole(spec: Spec, job_id: str) -> Part:
+    return Part(job_id, spec.fields, spec.images, numbered=spec.numbered)
 
 
 def _variants(spec: Spec, job_id: str) -> Iterator[Part]:
-    part = Part(job_id, spec.fields, spec.images, numbered=spec.numbered)
+    part = _whole(spec, job_id)
     if spec.variants == 1:
         yield part
         return
-    seed = spec.fields.get("seed")
-    for number in range(spec.variants):
-        fields = spec.fields
-        if isinstance(seed, int):
-            fields = {**fields, "seed": (seed + number) % _SEEDS}
-        yield replace(part, id=f"{job_id}-{number + 1}", fields=fields, variant=number + 1)
+    for number in range(1, spec.variants + 1):
+        yield replace(part, id=f"{job_id}-{number}", fields=_counted_on(spec.fields, number), variant=number)
+
+
+def _counted_on(fields: dict[str, Any], variant: int) -> dict[str, Any]:
+    """Fields with a seed that is written made those of a variant."""
+    seed = fields.get("seed")
+    return {**fields, "seed": (seed + variant - 1) % _SEEDS} if variant and isinstance(seed, int) else fields
 
 
 def _steps(spec: Spec, whole: Part) -> Iterator[Part]:
@@ -68,7 +77,7 @@ def _steps(spec: Spec, whole: Part) -> Iterator[Part]:
         images: list[Reference] = [{"job": before}] if before else list(whole.images)
         yield Part(
             job_id,
-            {**whole.fields, **link.fields},
+            {**whole.fields, **_counted_on(link.fields, whole.variant)},
             [*images, *link.images],
             prompt_at=f"chain[{number}]",
             numbered=whole.numbered and not before,

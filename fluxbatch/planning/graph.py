@@ -25,7 +25,8 @@ INSERT INTO blocked SELECT position, COUNT(*) FROM need JOIN needed ON needed.id
 CREATE INDEX blocked_by ON blocked (left, position);
 """
 _BLOCKED: Final = """
-SELECT row.* FROM blocked CROSS JOIN row ON row.position = blocked.position WHERE left {} ORDER BY row.position LIMIT ?
+SELECT row.* FROM blocked CROSS JOIN row ON row.position = blocked.position
+WHERE left {} ORDER BY blocked.position LIMIT ?
 """
 _UPSTREAM: Final = """
 SELECT need.upstream FROM row AS mine

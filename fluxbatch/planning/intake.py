@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake", "JobList", "ManifestFile", "PhotoSet", "SourceSpec"]
 
-_BATCH: Final = 256
+_BATCH: Final = 500
 _SHOWN_OF_CIRCLE: Final = 8
 
 
@@ -180,6 +180,16 @@ class Intake:
         """Whether a job asks for an output of this name (without extension)."""
         return self._scratch.has_key(clash_key(filename))
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether jobs were chosen, by ``choose``."""
+        return self._choice is not None and self._choice.narrow
+
+    @property
+    def has_locked(self) -> bool:
+        """Whether lock files name any image."""
+        return not self._stager.locks.empty
+
     def locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
         """The images that lock files name for these jobs, by id; those for what is asked now come first."""
         return self._stager.locks.stored([(job.id, job.manifest, job.fingerprint) for job in jobs])
@@ -203,12 +213,12 @@ class Intake:
             return []
         circle = self._graph.circle(rows[0])
         row = self._scratch.row(circle[0])
-        body = Body(**orjson.loads(row.body))
+        body = Body.unpack(row.body)
         flaw = _circle_flaw(circle, body)
         self._findings.add(problem_of(flaw, body.where(flaw.field), row.id), position=row.position)
         body.defect = body.defect or (flaw.reason, defect_message(flaw))
         self._graph.unblock(row)
-        return [replace(row, body=orjson.dumps(body))]
+        return [replace(row, body=body.pack())]
 
     def locks_of(self, out: Path) -> dict[str, Path]:
         """Lock files by the names of the sources that have one, as far as they are about images in this folder."""

@@ -45,9 +45,14 @@ class Orphans:
             self._db.execute("CREATE INDEX IF NOT EXISTS orphan_asked ON orphan (fingerprint, heir, id)")
             self._db.execute("CREATE INDEX IF NOT EXISTS orphan_heir ON orphan (heir)")
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are none."""
+        return self._empty
+
     def add(self, orphans: Sequence[Orphan]) -> None:
         """Take some in."""
-        self._empty = False
+        self._empty = self._empty and not orphans
         values = [
             (one.id, one.stored.fingerprint, one.stored.sha256, orjson.dumps(one.stored), one.listed) for one in orphans
         ]

@@ -32,9 +32,11 @@ def share_out(
     if fit.off or model.max_total_megapixels is None:
         return tuple(images)
     # larger ones are counted as what the service makes of them
-    counted = [min(sent_pixels(image), SHRUNK_ABOVE) for image in images if isinstance(image, Photo)]
     limit = int(model.max_total_megapixels * MEGAPIXEL) - output_pixels
-    cap = None if sum(counted) <= limit else common_cap(counted, limit)
+    if len(images) * SHRUNK_ABOVE <= limit:
+        return tuple(images)
+    counted = [min(sent_pixels(image), SHRUNK_ABOVE) for image in images if isinstance(image, Photo)]
+    cap = common_cap(counted, limit)
     if cap is None:
         return tuple(images)
     return tuple(

@@ -66,7 +66,7 @@ class Planner:
 
         What they need was planned before, by an earlier call.
         """
-        bodies = [Body(**orjson.loads(row.body)) for row in rows]
+        bodies = [Body.unpack(row.body) for row in rows]
         self._forget_some()
         strange = {
             (row.source, ref)
@@ -88,15 +88,15 @@ class Planner:
             flaws.append(unknown_model(name, self._models))
             model = FluxModel(name, _MOST_IMAGES, steps=(1, 50), guidance=(1.5, 10.0))
         images = self._images(row, body, model, flaws) if body.images else ()
-        photos = [image for image in images if isinstance(image, Photo)]
-        request = Request(
-            fields=body.fields,
-            model=model,
-            images=len(images),
-            pixels=[sent_pixels(photo) for photo in photos],
-            photo_bytes=sum([sent_bytes(photo) for photo in photos]),
-            flawed=body.flawed,
-        )
+        request = Request(body.fields, model, images=len(images), flawed=body.flawed)
+        marks: list[str] = []
+        for image in images:
+            if isinstance(image, Photo):
+                marks.append(image.digest)
+                request.pixels.append(sent_pixels(image))
+                request.photo_bytes += sent_bytes(image)
+            else:
+                marks.append(self._mark(image))
         flaws += check_request(request)
         for flaw in flaws:
             self._findings.add(problem_of(flaw, body.where(flaw.field), row.id), position=row.position)
@@ -108,7 +108,7 @@ class Planner:
             fields=_complete(row.id, name, body),
             images=images,
             filename=row.filename,
-            fingerprint=fingerprint(body.fields, [self._mark(image) for image in images], body.extra, body.fit),
+            fingerprint=fingerprint(body.fields, marks, body.extra, body.fit),
             price=model.usd,
             meta=body.meta,
             defect=(_defect(body, flaws) if flaws or body.defect else None) or self._upstream.defect(images),
@@ -145,10 +145,8 @@ class Planner:
             self._sound[row.source, ref] = checked.photo
         return checked.photo or RemoteImage(ref), flaws
 
-    def _mark(self, image: Image) -> str:
-        """What an image adds to the fingerprint."""
-        if isinstance(image, Photo):
-            return image.digest
+    def _mark(self, image: RemoteImage | JobOutput) -> str:
+        """What an image that is no photo adds to the fingerprint."""
         return self._upstream.mark(image.job) if isinstance(image, JobOutput) else image.ref
 
     def _path(self, source: int, ref: str) -> str:
@@ -184,7 +182,8 @@ def _complete(job_id: str, model: str, body: Body) -> dict[str, Json]:
     The service's own defaults differ from those of the models behind it, so the ones that matter are always sent.
     """
     fields: dict[str, Json] = {"model": model, **body.fields}
-    fields.setdefault("seed", derived_seed(job_id))
+    if "seed" not in fields:
+        fields["seed"] = derived_seed(job_id)
     fields.setdefault("output_format", "jpeg")
     fields.setdefault("prompt_upsampling", False)
     fields.update(body.extra)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from fluxbatch.model.state import Reason
@@ -11,7 +11,7 @@ from fluxbatch.planning.flaw import Flaw, warning
 from fluxbatch.planning.keys import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from fluxbatch.model.flux import FluxModel
     from fluxbatch.model.job import Json
@@ -31,7 +31,9 @@ _MOST_STRETCHED: Final = 4
 _RATIO: Final = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})")
 _SIZE: Final = re.compile(r"(\d{1,5})x(\d{1,5})")
 _TWO_NUMBERS: Final = re.compile(r"\s*([1-9]\d{0,4})\s*[x×X*:/,]\s*([1-9]\d{0,4})\s*")
-_MENTION: Final = re.compile(r"\bimage\s*#?\s*(\d{1,2})\b|图片?\s*(\d{1,2})", re.IGNORECASE)
+# In lower case, and without what may stand before: a pattern that begins with its letters is found ten times as fast.
+_MENTION: Final = re.compile(r"image\s*#?\s*(\d{1,2})\b")
+_MENTION_CHINESE: Final = re.compile(r"图片?\s*(\d{1,2})")
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class Request:
     fields: Mapping[str, Json]
     model: FluxModel
     images: int = 0
-    pixels: Sequence[int] = ()
+    pixels: list[int] = field(default_factory=list)
     photo_bytes: int = 0
     flawed: Collection[str] = ()
 
@@ -87,11 +89,23 @@ def _prompt(request: Request) -> Iterator[Flaw]:
         yield Flaw("prompt", f"the prompt {prompt!r} is empty", "say what to make")
     if len(prompt) > _MOST_TOKENS and (tokens := _about_tokens(prompt)) > _MOST_TOKENS:
         yield Flaw("prompt", f"the prompt has about {tokens:,} tokens, the limit is {_MOST_TOKENS:,}", "shorten it")
-    if found := _MENTION.findall(prompt):
-        highest = max(int(latin or chinese) for latin, chinese in found)
-        if highest > request.images:
-            given = "none is" if not request.images else f"only {request.images} {_are(request.images)}"
-            yield warning("prompt", f"the prompt speaks of image {highest}, but {given} given", "add the image")
+    highest = _highest_mentioned(prompt)
+    if highest > request.images:
+        given = "none is" if not request.images else f"only {request.images} {_are(request.images)}"
+        yield warning("prompt", f"the prompt speaks of image {highest}, but {given} given", "add the image")
+
+
+def _highest_mentioned(prompt: str) -> int:
+    """The highest number of an image that a prompt speaks of, 0 if it speaks of none."""
+    lowered = prompt.lower()
+    numbers = [int(found[1]) for found in _MENTION.finditer(lowered) if not _is_in_word(lowered, found.start())]
+    if "图" in prompt:
+        numbers += map(int, _MENTION_CHINESE.findall(prompt))
+    return max(numbers, default=0)
+
+
+def _is_in_word(text: str, at: int) -> bool:
+    return at > 0 and (text[at - 1].isalnum() or text[at - 1] == "_")
 
 
 def _about_tokens(prompt: str) -> int:
@@ -195,7 +209,10 @@ def _images(request: Request) -> Iterator[Flaw]:
 
 def _total_pixels(request: Request, limit: float) -> Iterator[Flaw]:
     """Inputs, shrunk to 4 MP as upstream does, and output together."""
-    pixels = sum([min(pixels, _SHRUNK_TO) for pixels in request.pixels]) + output_pixels(request.fields)
+    output = output_pixels(request.fields)
+    if len(request.pixels) * _SHRUNK_TO + output <= limit * MEGAPIXEL:
+        return
+    pixels = sum([min(pixels, _SHRUNK_TO) for pixels in request.pixels]) + output
     if pixels > limit * MEGAPIXEL:
         message = f"input and output have {pixels / MEGAPIXEL:.1f} MP together, {request.model.id} takes {limit:g}"
         yield Flaw("images", message, "make the photos smaller", reason=Reason.TOO_LARGE)
@@ -207,6 +224,8 @@ def output_pixels(fields: Mapping[str, Json]) -> int:
     Without a size the result follows image 1, and how it is counted is not known.
     """
     width, height = fields.get("width"), fields.get("height")
+    if width is None and "size" not in fields:
+        return 0
     if "size" in fields and (found := _SIZE.fullmatch(str(fields["size"]))):
         width, height = int(found[1]), int(found[2])
     return width * height if isinstance(width, int) and isinstance(height, int) else 0

@@ -25,7 +25,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA temp_store = FILE;
 CREATE TABLE row (
-  position INTEGER PRIMARY KEY, source INTEGER, place TEXT, id TEXT, filename TEXT, key TEXT, body BLOB
+  position INTEGER PRIMARY KEY, source INTEGER, id TEXT, filename TEXT, key TEXT, body BLOB
 );
 CREATE TABLE job (turn INTEGER PRIMARY KEY, body BLOB);
 CREATE TABLE photo (path TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;
@@ -33,7 +33,7 @@ CREATE TABLE need (position INTEGER, upstream TEXT, PRIMARY KEY (position, upstr
 CREATE TABLE blocked (position INTEGER PRIMARY KEY, left INTEGER);
 """
 _CLASHES: Final = """
-SELECT row.position, row.source, row.id, row.filename, row.body, first.place, first.id
+SELECT row.position, row.source, row.id, row.filename, row.body, first.id, first.body
 FROM row
 JOIN (SELECT {column} AS shared, MIN(position) AS position FROM row GROUP BY {column} HAVING COUNT(*) > 1) AS taken
   ON row.{column} = taken.shared AND row.position > taken.position
@@ -53,7 +53,6 @@ class StagedRow:
     Attributes:
         position: over all sources, from 0.
         source: number of its source.
-        place: ``file:line``, for messages about other rows.
         id: usable as an id, unique unless it is reported as a clash.
         filename: without extension.
         key: what file names have in common that are the same file.
@@ -63,7 +62,6 @@ class StagedRow:
 
     position: int
     source: int
-    place: str
     id: str
     filename: str
     key: str
@@ -80,8 +78,8 @@ class Clash:
     id: str
     filename: str
     body: bytes
-    first_place: str
     first_id: str
+    first_body: bytes
 
 
 class Scratch:
@@ -105,7 +103,7 @@ class Scratch:
 
     def add_row(self, row: StagedRow) -> None:
         """Keep a staged row."""
-        self._rows.append((row.position, row.source, row.place, row.id, row.filename, row.key, row.body))
+        self._rows.append((row.position, row.source, row.id, row.filename, row.key, row.body))
         if row.needs:
             self._needs += [(row.position, upstream) for upstream in row.needs]
         if len(self._rows) >= _BUFFER:
@@ -120,7 +118,7 @@ class Scratch:
     def flush(self) -> None:
         """Write what is gathered, so that it can be read."""
         with translated():
-            self.db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
+            self.db.executemany("INSERT INTO row VALUES (?, ?, ?, ?, ?, ?)", self._rows)
             self.db.executemany("INSERT INTO need VALUES (?, ?)", self._needs)
             self.db.executemany("INSERT INTO job (body) VALUES (?)", self._jobs)
         self._rows.clear()

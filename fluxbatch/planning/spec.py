@@ -199,7 +199,7 @@ def _take_numbered(spec: Spec, numbered: dict[str, Any], *, both: bool) -> None:
 
 
 def _take_image(spec: Spec, name: str, entry: Any) -> None:
-    found = read_reference(name, entry)
+    found = (entry.strip() if type(entry) is str else "") or read_reference(name, entry)  # most are plain
     if isinstance(found, Flaw):
         spec.flaws.append(found)
     else:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.lockfile import LOCK_NAME, LockBook
@@ -155,14 +153,15 @@ def _template(opened: Opened) -> Template | None:
 
 
 def _clash_problem(clash: Clash, source: SourceSpec) -> Problem:
-    body = Body(**orjson.loads(clash.body))
+    body = Body.unpack(clash.body)
+    first_place = Body.unpack(clash.first_body).where("id")
     if clash.id != clash.first_id:
-        message = f"the file name {clash.filename!r} is also that of {clash.first_id!r} at {clash.first_place}"
+        message = f"the file name {clash.filename!r} is also that of {clash.first_id!r} at {first_place}"
         remedy = "choose another one: upper and lower case are the same on some disks"
         return Problem(body.where("filename"), message, remedy, "filename", clash.id)
     if not body.named:
-        message = f"the job is the same as the one at {clash.first_place}"
+        message = f"the job is the same as the one at {first_place}"
         return Problem(body.where(""), message, "remove one, or give each an id and a seed", "", clash.id)
-    message = f"the id {clash.id!r} is taken by {clash.first_place}"
+    message = f"the id {clash.id!r} is taken by {first_place}"
     remedy = "rename one of the photos" if isinstance(source, PhotoSet) else "give each job an id of its own"
     return Problem(body.where("id"), message, remedy, "id", clash.id)

@@ -28,6 +28,7 @@ _MISTYPED: Final = {
 }
 _TEXTS: Final = frozenset({"model", "prompt", "aspect_ratio", "size"})
 """fields that may be any text"""
+_PLAIN: Final = frozenset({str})
 _UNITS: Final = {"width": " pixels", "height": " pixels"}
 _FORMATS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
@@ -39,7 +40,7 @@ def typed(written: Mapping[str, Any], model: type[BaseModel] = JobFields) -> tup
         written: names are those of ``model``.
         model: what the fields may be.
     """
-    if model is JobFields and all(name in _TEXTS and type(value) is str for name, value in written.items()):
+    if model is JobFields and _TEXTS.issuperset(written) and {*map(type, written.values())} <= _PLAIN:
         return dict(written), []  # as most of them are: nothing to check
     try:
         values = vars(model.model_validate(written))

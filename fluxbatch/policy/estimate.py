@@ -36,11 +36,11 @@ def expected_s(work: Sequence[Work], *, at_a_time: int, rpm: int | None = None) 
         at_a_time: requests in flight over all models.
         rpm: requests that may start in a minute.
     """
-    requests = sum(one.requests for one in work)
-    if not requests:
+    work = [one for one in work if one.requests]
+    if not work:
         return 0.0
     alone = [-(-one.requests // max(1, one.at_a_time)) * one.answer_s for one in work]
     chained = [one.in_a_row * one.answer_s for one in work]
     together = sum(one.requests * one.answer_s for one in work) / max(1, at_a_time)
-    paced = (requests - 1) * 60.0 / rpm if rpm else 0.0
+    paced = (sum(one.requests for one in work) - 1) * 60.0 / rpm if rpm else 0.0
     return max(*alone, *chained, together, paced)

@@ -331,3 +331,117 @@ def test_where_tells_what_a_line_of_json_lacks(desk: Desk) -> None:
     for each in taken:
         assert each.line.startswith("a.jsonl:2: error: where: the row has no 'stock', did you mean 'stok'? (")
         assert [job.id for job in each.jobs] == ["x"]
+
+
+LONG = ",".join(map(str, range(300)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "rows", "expected"),
+    [
+        (
+            f"  matrix: {{a: [{LONG}], b: [{LONG}]}}",
+            60,
+            (
+                "a.yaml:5: error: catalog.matrix: makes 90,000 jobs of each row, and there are more than 55 rows "
+                "(the limit is 5,000,000 jobs: shorten the lists, or split the table over several manifests)"
+            ),
+        ),
+        (
+            f"  matrix: {{a: [{LONG}]}}\n  variants: 10\n  chain: [{{prompt: x}}, {{prompt: y}}]",
+            850,
+            "a.yaml:5: error: catalog.matrix: makes 6,000 jobs of each row, and there are more than 833 rows (",
+        ),
+        (
+            f"  matrix: {{a: [{LONG}], b: [{LONG}]}}\n  where: a == b",
+            1200,
+            (
+                "a.yaml:5: error: catalog.matrix: has 90,000 choices for each row, and there are more than 1,111 rows "
+                "(the limit is 100,000,000 together: shorten the lists, or split the table over several manifests)"
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+@pytest.mark.timeout(20)
+def test_billions_of_jobs_are_refused_before_any_is_made(
+    desk: Desk, keys: str, rows: int, expected: str, suffix: str
+) -> None:
+    lines = [f"s{number}" for number in range(rows)]
+    desk.write("a.csv", "\n".join(["sku", *lines]) + "\n" * 500)
+    desk.write("a.jsonl", "\n".join(json.dumps({"sku": line}) for line in lines))
+    prompt = "" if "chain" in keys else "  prompt: x\n"
+    document = f'catalog:\n  rows: a.{suffix}\n  id: "{{{{ sku }}}}"\n  meta: {{a: 1}}\n{keys}\n{prompt}'
+
+    taken = desk.take("a.yaml", document)
+
+    assert taken.line.startswith(expected)
+    assert (taken.total, taken.fatal) == (0, 1)
+
+
+def test_what_a_condition_picks_is_counted_as_it_comes(desk: Desk) -> None:
+    desk.write("a.csv", "sku\n" + "x\n" * 6000)
+    text = catalog(variants=1000, where="sku == 'x'")
+    opened = desk.write("a.json", text).open()
+
+    assert sum(1 for _ in opened.drafts) == 5000
+    (fault,) = opened.faults
+    assert (fault.line, fault.field, fault.message) == (3, "catalog.rows", "makes more than 5,000,000 jobs")
+
+
+def test_a_table_that_breaks_off_is_counted_as_far_as_it_goes(desk: Desk) -> None:
+    desk.write("a.csv", 'sku\nx\n"never closed\n')
+
+    taken = desk.take("a.json", catalog(matrix={"a": [1, 2]}, id="{{ sku }}-{{ a }}"))
+
+    assert [job.id for job in taken.jobs] == ["x-1", "x-2"]
+    assert taken.lines[0].startswith("a.json:3: error: catalog.rows: a.csv can't be read to its end")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "images: ['{{ photo }}', nope.jpg]",
+            "images[2]: nope.jpg: there is no such file",
+        ),
+        ("input_image: nope.jpg", "input_image: nope.jpg: there is no such file"),
+        ("images: [{job: none}]", "images[1]: there is no job 'none'"),
+        ("model: flux-9", "model: 'flux-9' is not a known model"),
+        ("steps: 7", "steps: flux-2-pro does not take steps"),
+    ],
+)
+def test_what_all_rows_have_in_common_is_told_once_where_it_stands(desk: Desk, line: str, expected: str) -> None:
+    desk.photo("mug.jpg")
+    desk.write("a.csv", "sku,photo\na,mug.jpg\nb,mug.jpg\nc,mug.jpg\n")
+    document = 'catalog:\n  rows: a.csv\n  id: "{{ sku }}"\n  prompt: x\n'
+
+    for text, place in ((f"{document}  {line}\n", 5), (f"defaults: {{{line}}}\n{document}", 1)):
+        if place == 1 and "{{" in line:
+            continue
+        taken = desk.take("a.yaml", text)
+
+        assert taken.line.startswith(f"a.yaml:{place}: error: [a] {expected}, and the same in 2 more jobs (")
+        assert (taken.fatal, taken.total) == (0, 3), "each job is known, and can be skipped"
+
+
+def test_what_one_row_has_is_told_at_its_line_beside_what_all_have(desk: Desk) -> None:
+    desk.photo("mug.jpg")
+    desk.write("a.csv", "sku,photo,more\na,mug.jpg,\nb,mgu.jpg,\nc,mug.jpg,mug.jpg\n")
+    document = """\
+catalog:
+  rows: a.csv
+  id: "{{ sku }}"
+  prompt: x
+  images: ["{{ photo }}", no.jpg, {optional: "{{ more }}"}, on.jpg]
+"""
+
+    taken = desk.take("a.yaml", document)
+
+    assert [line.partition(" (")[0] for line in taken.lines] == [
+        "a.csv:2: error: [a] images[3]: on.jpg: there is no such file",
+        "a.yaml:5: error: [a] images[2]: no.jpg: there is no such file, and the same in 2 more jobs",
+        "a.csv:3: error: [b] images[1]: mgu.jpg: there is no such file",
+        "a.csv:3: error: [b] images[3]: on.jpg: there is no such file",
+        "a.csv:4: error: [c] images[4]: on.jpg: there is no such file",
+    ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from fluxbatch.planning.catalog.bounds import MOST_CHOICES, excess
 from fluxbatch.planning.catalog.fields import CATALOG_KEYS
-from fluxbatch.planning.catalog.job import Compiler, is_dynamic, merged
+from fluxbatch.planning.catalog.job import Compiler, fixed_images, is_dynamic, merged
 from fluxbatch.planning.catalog.rows import Rows, open_rows
 from fluxbatch.planning.catalog.values import Values
 from fluxbatch.planning.catalog.where import read_where
@@ -23,7 +25,7 @@ from fluxbatch.planning.reading.marked import Items, Table, lines_of
 from fluxbatch.planning.templates import BadTemplate, is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fluxbatch.planning.catalog.job import Maker
     from fluxbatch.planning.catalog.where import Where
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Definition", "define"]
 
 _IMAGE_KEYS: Final = frozenset({"images", *IMAGE_FIELDS})
-_MOST_CHOICES: Final = 100_000
 _MERGED: Final = ("meta", "extra")
 
 
@@ -49,6 +50,8 @@ class Definition:
         constants: fields that are the same for all jobs.
         makers: of the other fields.
         lines: of its keys.
+        each: jobs of a row and a choice, by ``variants`` and ``chain``, as far as those are the same for all.
+        fixed: lines of those that are the same for all jobs, list entries of images among them.
     """
 
     rows: Rows
@@ -58,6 +61,8 @@ class Definition:
     constants: Mapping[str, Any]
     makers: Sequence[tuple[str, Maker]]
     lines: Mapping[str, int]
+    each: int
+    fixed: Mapping[str, int]
 
 
 def define(table: Table, prefix: str, defaults: Table, opened: Opened) -> Definition | None:
@@ -88,6 +93,7 @@ class _Draft:
         self._constants: dict[str, Any] = {}
         self._makers: list[tuple[str, Maker]] = []
         self._lines: dict[str, int] = {}
+        self._open: Callable[[list[Fault]], Rows]
 
     def definition(self) -> Definition | None:
         """All of it; None if there are no rows."""
@@ -102,7 +108,10 @@ class _Draft:
             return None
         self._check_names(rows, values, {*axes}, renamed, where)
         choices = [*product(*axes.values())]
-        return Definition(rows, values, choices, where, self._constants, self._makers, self._lines)
+        each = self._each()
+        if all(fault.warning for fault in self.faults):
+            self._check_count(rows, len(choices), each, picked=where is not None)
+        return Definition(rows, values, choices, where, self._constants, self._makers, self._lines, each, self._fixed())
 
     def _fault(self, key: str, message: str, remedy: str, line: int = 0) -> None:
         line = line or self._table.lines.get(key, self._table.line)
@@ -139,8 +148,12 @@ class _Draft:
         if written is None:
             self._fault("rows", "there are no rows", "write rows: products.csv")
             return None
+        self._open = partial(open_rows, written, self._base, encoding, sheet)
+        return self._opened(self.faults)
+
+    def _opened(self, faults: list[Fault]) -> Rows | None:
         try:
-            return open_rows(written, self._base, encoding, sheet, self.faults)
+            return self._open(faults)
         except Unreadable as problem:
             self._fault("rows", problem.message, problem.remedy, problem.line)
             return None
@@ -165,8 +178,8 @@ class _Draft:
             else:
                 axes[name] = list(values)
         choices = prod(map(len, axes.values()))
-        if choices > _MOST_CHOICES:
-            self._fault("matrix", f"makes {choices:,} jobs of each row", f"the limit is {_MOST_CHOICES:,}")
+        if choices > MOST_CHOICES:
+            self._fault("matrix", f"makes {choices:,} jobs of each row", f"the limit is {MOST_CHOICES:,}")
             return {}
         return axes
 
@@ -219,6 +232,34 @@ class _Draft:
             self._makers.append((key, made))
         else:
             self._constants[key] = made
+
+    def _each(self) -> int:
+        variants = self._constants.get("variants")
+        chain = self._constants.get("chain") or self._table.get("chain")
+        steps = len(chain) if isinstance(chain, list) else 1
+        return (variants if isinstance(variants, int) else 1) * max(1, steps)
+
+    def _check_count(self, rows: Rows, choices: int, each: int, *, picked: bool) -> None:
+        """Count the rows, if each makes many jobs: then that takes a moment beside making them."""
+        if (choices if picked else choices * each) == 1 or "rows" not in self._table:
+            return
+        if flaw := excess(rows, choices, each, picked=picked):
+            key = next(key for key in ("matrix", "variants", "chain", "rows") if key in self._table)
+            self._fault(key, flaw.message, flaw.remedy)
+        elif again := self._opened([]):
+            rows.rows = again.rows
+
+    def _fixed(self) -> dict[str, int]:
+        """As in ``Definition``. Steps of a chain number images of their own, so those are left out there."""
+        same = self._constants.keys() - {"id", *_MERGED}
+        images = [(key, number) for key, made in self._makers for number in fixed_images(made)]
+        if "chain" in same or any(key == "chain" for key, _ in self._makers):
+            same, images = same - _IMAGE_KEYS, []
+        fixed = {name: line for name, line in self._lines.items() if name.partition("[")[0].partition(".")[0] in same}
+        for key, number in images:
+            name = f"{key}[{number}]"
+            fixed[name] = self._lines[name]
+        return fixed
 
     def _where(self) -> Where | None:
         written = self._table.get("where")

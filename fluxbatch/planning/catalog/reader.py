@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fluxbatch.planning.catalog.bounds import MOST_JOBS, SPLIT
 from fluxbatch.planning.catalog.definition import define
+from fluxbatch.planning.catalog.rows import is_blank
 from fluxbatch.planning.flaw import Unreadable, shown
 from fluxbatch.planning.reading.draft import Draft, Fault
 from fluxbatch.planning.reading.marked import Items, Table
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.planning.catalog.definition import Definition
     from fluxbatch.planning.catalog.job import Problems
-    from fluxbatch.planning.catalog.rows import CatalogRow, Cells
+    from fluxbatch.planning.catalog.rows import CatalogRow
     from fluxbatch.planning.catalog.values import Values
     from fluxbatch.planning.catalog.where import Where
     from fluxbatch.planning.reading.draft import Opened
@@ -58,9 +60,9 @@ class _Catalog:
 
     def drafts(self) -> Iterator[Draft | Unreadable]:
         """Its jobs in order: for each row, all choices of the matrix."""
-        rows, values, where = self._definition.rows, self._definition.values, self._definition.where
+        values, where = self._definition.values, self._definition.where
         count = read = 0
-        lines = {} if rows.label else self._definition.lines
+        most = MOST_JOBS // self._definition.each
         for row in self._readable():
             read += 1
             if isinstance(row, Unreadable):
@@ -69,14 +71,16 @@ class _Catalog:
                 continue
             line, cells = row
             values.take(cells)
-            for choice in self._definition.choices:
-                values.choose(choice)
+            for number, choice in enumerate(self._definition.choices):
+                values.choose(number, choice)
                 problems: Problems = []
                 if where is not None and not _holds(where, values, problems):
                     continue
                 count += 1
-                made = {} if problems else self._values(values, problems)
-                yield _unreadable(problems, line, rows.label) if problems else Draft(line, made, lines, file=rows.label)
+                if count > most:  # of a long table alone, or of what a condition picks
+                    self._note("rows", f"makes more than {MOST_JOBS:,} jobs", SPLIT)
+                    return
+                yield self._draft(line, problems)
         if not read:
             self._note("rows", "has no rows", "write a header, then a row for each product")
         elif not count:
@@ -93,11 +97,11 @@ class _Catalog:
                     yield row
                 elif rows.header is None or not rows.label:
                     yield row
-                elif len(row[1]) > width and not _is_blank([*row[1]][width:]):
+                elif len(row[1]) > width and not is_blank([*row[1]][width:]):
                     message = f"the row has {len(row[1])} cells, the header {width}"
                     remedy = 'a cell that contains the separator goes in "quotes"'
                     yield Unreadable(row[0], message, remedy, rows.label)
-                elif not _is_blank(row[1]):
+                elif not is_blank(row[1]):
                     yield row
         except Unreadable as problem:
             yield Unreadable(problem.line, problem.message, problem.remedy, rows.label)
@@ -105,6 +109,13 @@ class _Catalog:
             self._note("rows", f"{rows.label} can't be read to its end", remedy)
         except OSError as error:
             self._note("rows", f"{rows.label} can't be read: {error.strerror}", "check its permissions")
+
+    def _draft(self, line: int, problems: Problems) -> Draft | Unreadable:
+        found = self._definition
+        label, made = found.rows.label, {} if problems else self._values(found.values, problems)
+        if problems:
+            return _unreadable(problems, line, label)
+        return Draft(line, made, file=label, fixed=found.fixed) if label else Draft(line, made, found.lines)
 
     def _values(self, values: Values, problems: Problems) -> dict[str, Any]:
         made = dict(self._definition.constants)
@@ -118,10 +129,6 @@ class _Catalog:
         """Report what is found after the first row was read."""
         line = self._table.lines.get(key, self._table.line)
         self._opened.faults.append(Fault(line, message, remedy, f"{self._prefix}.{key}", warning))
-
-
-def _is_blank(cells: Cells) -> bool:
-    return all(cell is None or (isinstance(cell, str) and not cell.strip()) for cell in cells)
 
 
 def _holds(where: Where, values: Values, problems: Problems) -> bool:

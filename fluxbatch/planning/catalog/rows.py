@@ -18,7 +18,7 @@ from fluxbatch.planning.reading.text import is_within_reach, require_file
 if TYPE_CHECKING:
     from fluxbatch.planning.reading.draft import Fault
 
-__all__ = ["CatalogRow", "Cells", "Rows", "open_rows"]
+__all__ = ["CatalogRow", "Cells", "Rows", "is_blank", "open_rows"]
 
 _TEXT_TABLES: Final = (".csv", ".tsv")
 _TABLES: Final = (*_TEXT_TABLES, ".xlsx", ".parquet")
@@ -42,6 +42,11 @@ class Rows:
     label: str
     header: Sequence[str] | None
     rows: Iterator[CatalogRow | Unreadable]
+
+
+def is_blank(cells: Cells) -> bool:
+    """Whether nothing stands in these cells."""
+    return all(cell is None or (isinstance(cell, str) and not cell.strip()) for cell in cells)
 
 
 def open_rows(rows: Any, base: Path, encoding: str, sheet: str, faults: list[Fault]) -> Rows:

@@ -26,7 +26,7 @@ class Values(Scope):
     """
 
     def __init__(self, header: Sequence[str] | None, renamed: Mapping[str, str], axes: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(axes)
         self.header = header
         self._renamed = renamed
         self._axes = {name: number for number, name in enumerate(axes)}
@@ -35,6 +35,9 @@ class Values(Scope):
             self._at[name] = number
         for name, of in renamed.items():
             self._at[name] = of if header is None else self._at[of]
+        # of most lookups: what they would come to anyway, by the shortest way
+        self._places = {name: at for name, at in self._at.items() if type(at) is int and name not in self._axes}
+        self._places.pop("row", None)
         self._row = _Row(self)
         self._cells: Cells = ()
         self._choice: Sequence[Any] = ()
@@ -43,10 +46,12 @@ class Values(Scope):
     def take(self, cells: Cells) -> None:
         """Go to the next row."""
         self._cells = cells
+        self.row += 1
 
-    def choose(self, choice: Sequence[Any]) -> None:
+    def choose(self, number: int, choice: Sequence[Any]) -> None:
         """Choose from the matrix, a value for each of its names."""
         self._choice = choice
+        self.choice = number
 
     def keep_empty(self, *, keep: bool) -> None:
         """Whether an empty cell is empty text, as conditions want it, or absent."""
@@ -54,6 +59,11 @@ class Values(Scope):
 
     def resolve_or_missing(self, key: str) -> Any:
         """The value of a name, or ``ABSENT``."""
+        at = self._places.get(key)
+        if at is not None and at < len(self._cells):
+            value = self._cells[at]  # type: ignore[index]  # only with a header are there places
+            if type(value) is str:
+                return value.strip() or self._empty
         axis = self._axes.get(key)
         if axis is not None:
             return self._choice[axis]

@@ -17,7 +17,7 @@ from fluxbatch.planning.reading.cells import number_text
 from fluxbatch.planning.templates.sandbox import FAILURES, BadTemplate, Missing, Sandbox, translated, unworkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 __all__ = ["ABSENT", "Condition", "Prose", "Scope", "Uses", "is_name"]
 
@@ -25,6 +25,7 @@ _LONGEST_PROSE_TEMPLATE: Final = 1 << 20
 _LONGEST_PROSE: Final = 128 << 10
 _MOST_PARTS: Final = 2000
 _FEW_PIECES: Final = 32
+_MOST_KEPT: Final = 1024
 _CONTROL_IN_PROSE: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WORDS_OF_TEMPLATES: Final = frozenset(
     {"and", "else", "false", "False", "if", "in", "is", "none", "None", "not", "or", "row", "true", "True"}
@@ -48,10 +49,20 @@ _PROSE: Final = Sandbox(_LONGEST_PROSE, Missing, _said)
 
 
 class Scope(Context):
-    """What templates of a catalogue may name: looked up as they ask for it, so that no row is ever copied."""
+    """What templates of a catalogue may name: looked up as they ask for it, so that no row is ever copied.
 
-    def __init__(self) -> None:
+    Args:
+        axes: names whose values are those of the choice; all others are of the row.
+
+    Attributes:
+        row: number of the row; as long as it stays, so do its values.
+        choice: number of the choice; whenever it comes again, so do its values.
+    """
+
+    def __init__(self, axes: Collection[str] = ()) -> None:
         super().__init__(_PROSE, {}, None, {})
+        self.axes = frozenset(axes)
+        self.row = self.choice = 0
 
     def resolve_or_missing(self, key: str) -> Any:
         """The value of a name, or ``ABSENT``."""
@@ -86,15 +97,43 @@ class Prose:
         with translated():
             tree = _PROSE.parse(text)
             self.uses = _uses_of(tree)
+            self._names = {node.name for node in tree.find_all(nodes.Name)}
             self._plain = _plain(tree)
             self._render = _PROSE.from_string(tree).root_render_func
+        self._scope: Scope | None = None
+        self._of_row = self._of_choice = False
+        self._row = -1
+        self._text = ""
+        self._by_choice: dict[int, str] = {}
 
     def render(self, scope: Scope) -> str:
-        """The text for these values.
+        """The text for these values, worked out again only if they can be others than before.
 
         Raises:
             BadTemplate: a name is not there, or the text would be too long.
         """
+        if scope is not self._scope:
+            self._begin(scope)
+        if not self._of_choice:
+            if self._row != scope.row:
+                self._text = self._rendered(scope)
+                self._row = scope.row
+            return self._text
+        if self._of_row or scope.choice >= _MOST_KEPT:
+            return self._rendered(scope)
+        text = self._by_choice.get(scope.choice)
+        if text is None:
+            text = self._by_choice[scope.choice] = self._rendered(scope)
+        return text
+
+    def _begin(self, scope: Scope) -> None:
+        self._scope = scope
+        self._of_choice = not self._names.isdisjoint(scope.axes)
+        self._of_row = not self._names <= scope.axes
+        self._row = -1
+        self._by_choice.clear()
+
+    def _rendered(self, scope: Scope) -> str:
         pieces = self._plainly(scope)
         if pieces is None:
             try:

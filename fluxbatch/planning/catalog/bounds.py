@@ -1,0 +1,53 @@
+"""How much a catalogue may ask for, found out before any of its jobs is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fluxbatch.planning.catalog.rows import is_blank
+from fluxbatch.planning.flaw import Flaw, Unreadable
+
+if TYPE_CHECKING:
+    from fluxbatch.planning.catalog.rows import Rows
+
+__all__ = ["MOST_CHOICES", "MOST_JOBS", "SPLIT", "excess"]
+
+MOST_CHOICES: Final = 100_000
+"""of the matrix, for each row"""
+MOST_JOBS: Final = 5_000_000
+"""of one catalogue: more than the largest tables have rows, and far less than what a slip asks for"""
+SPLIT: Final = "split the table over several manifests"
+_MOST_TRIED: Final = 100_000_000
+"""rows times choices, of which a condition picks some"""
+
+
+def excess(rows: Rows, choices: int, each: int, *, picked: bool) -> Flaw | None:
+    """What is wrong if a catalogue asks for too much; its rows are read for that, as far as need be.
+
+    Args:
+        rows: of the table.
+        choices: of the matrix.
+        each: jobs of each choice, by ``variants`` and ``chain``.
+        picked: a condition picks some of the choices.
+    """
+    jobs = choices * each
+    most = _MOST_TRIED // choices if picked else MOST_JOBS // jobs
+    if _count(rows, most + 1) <= most:
+        return None
+    what = f"has {choices:,} choices for each row" if picked else f"makes {jobs:,} jobs of each row"
+    limit = f"{_MOST_TRIED:,} together" if picked else f"{MOST_JOBS:,} jobs"
+    message = f"{what}, and there are more than {most:,} rows"
+    return Flaw("matrix", message, f"the limit is {limit}: shorten the lists, or {SPLIT}")
+
+
+def _count(rows: Rows, most: int) -> int:
+    """Rows that are not empty, as far as they can be read, but no more than ``most``."""
+    count = 0
+    try:
+        for row in rows.rows:
+            count += not isinstance(row, Unreadable) and not is_blank(row[1])
+            if count >= most:
+                break
+    except (Unreadable, OSError):  # told when the rows are used
+        return count
+    return count
