@@ -69,12 +69,12 @@ demo: .venv/.ready-run ## Make the images of jobs/demo.yaml on the built-in simu
 	@.venv/bin/fluxbatch run jobs/demo.yaml --simulate --yes
 	@printf '\nThe same from the real API: FLUXBATCH_API_KEY=sk-… .venv/bin/fluxbatch run jobs/demo.yaml\n'
 
-# Side by side: most of their time they wait for sockets, disks and processes. The slow ones measure, and so run alone.
+# Side by side: most of their time they wait for sockets, disks and processes. Fewer of the slow ones: some fill a core.
 test: .venv/.ready ## Run the tests, but for those that take their time
 	@$(PYTEST) -q -m 'not slow' -n 3 --dist worksteal
 
 test-slow: .venv/.ready ## Run the tests that take their time: memory, crashes, large manifests
-	@$(PYTEST) -q -m slow
+	@$(PYTEST) -q -m slow -n 2 --dist worksteal
 
 # The same tests as `make test`, watched: branch coverage, child processes included.
 coverage: .venv/.ready ## Run the tests with branch coverage, and show what they miss

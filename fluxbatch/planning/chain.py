@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from fluxbatch.planning.fields import JOB_KEYS, JobFields
 from fluxbatch.planning.flaw import Flaw, shown
 from fluxbatch.planning.keys import unknown_key
+from fluxbatch.planning.names import FIELDS, JOB_KEYS
 from fluxbatch.planning.references import Reference, read_reference
 from fluxbatch.planning.values import typed
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChainLink", "read_chain"]
 
-_FIELDS: Final = frozenset(JobFields.model_fields)
 _LONGEST: Final = 100
 
 
@@ -56,8 +55,8 @@ def _read_step(step: Any) -> tuple[ChainLink, list[Flaw]]:
         step = {"prompt": step}
     if not isinstance(step, dict):
         return ChainLink({}), [Flaw("", f"{shown(step)} is not a prompt", "write text, or {prompt: …, model: …}")]
-    flaws = [_no_field(key) for key in step if key not in _FIELDS and key != "images"]
-    fields, wrong = typed({key: value for key, value in step.items() if key in _FIELDS and value is not None})
+    flaws = [_no_field(key) for key in step if key not in FIELDS and key != "images"]
+    fields, wrong = typed({key: value for key, value in step.items() if key in FIELDS and value is not None})
     flaws += wrong
     images = step.get("images") or []
     link = ChainLink(fields)

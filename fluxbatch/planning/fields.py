@@ -3,13 +3,13 @@
 Loads pydantic: modules that commands need just to start import this one late.
 """
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from fluxbatch.model.flux import DEFAULT_MODEL, known_models
 
-__all__ = ["IMAGE_FIELDS", "JOB_KEYS", "DefaultFields", "EntryFields", "FitFields", "JobFields", "VariantFields"]
+__all__ = ["DefaultFields", "EntryFields", "FitFields", "JobFields", "VariantFields"]
 
 
 def _numeral(value: Any) -> Any:
@@ -151,10 +151,3 @@ class EntryFields(DefaultFields):
     """A job of a document."""
 
     id: str | int | None = Field(None, description="unique; names the file")
-
-
-IMAGE_FIELDS: Final = tuple(name for name in EntryFields.model_fields if name.startswith("input_image"))
-"""The API's own names of reference images 1 to 8."""
-
-JOB_KEYS: Final = frozenset(EntryFields.model_fields)
-"""All that a job may say."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from fluxbatch.planning.fields import FitFields
 from fluxbatch.planning.flaw import Flaw, shown
 from fluxbatch.planning.keys import nearest
+from fluxbatch.planning.names import FIT_WISHES
 from fluxbatch.planning.values import typed
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Json
 
 __all__ = ["read_fit"]
-
-_KEYS: Final = frozenset(FitFields.model_fields)
 
 
 def read_fit(value: Any) -> tuple[dict[str, Json], list[Flaw]]:
@@ -34,16 +32,16 @@ def read_fit(value: Any) -> tuple[dict[str, Json], list[Flaw]]:
         return {"off": True}, []
     if not isinstance(value, dict):
         return {}, [Flaw("fit", f"{shown(value)} is not a way to fit photos", "write auto, off, or {long_edge: 2048}")]
-    flaws = [_no_wish(key) for key in value if key not in _KEYS]
-    fit, wrong = typed(_known(value), FitFields)
+    flaws = [_no_wish(key) for key in value if key not in FIT_WISHES]
+    fit, wrong = typed(_known(value), "fit")
     return fit, flaws + [replace(flaw, field=f"fit.{flaw.field}") for flaw in wrong]
 
 
 def _known(value: Mapping[Any, Any]) -> dict[str, Any]:
-    return {key: wish for key, wish in value.items() if key in _KEYS and wish is not None}
+    return {key: wish for key, wish in value.items() if key in FIT_WISHES and wish is not None}
 
 
 def _no_wish(key: Any) -> Flaw:
-    meant = nearest(str(key), _KEYS)
-    remedy = f"did you mean {meant!r}?" if meant else f"there are {', '.join(sorted(_KEYS))}"
+    meant = nearest(str(key), FIT_WISHES)
+    remedy = f"did you mean {meant!r}?" if meant else f"there are {', '.join(sorted(FIT_WISHES))}"
     return Flaw(f"fit.{key}", f"{shown(key)} is no part of 'fit'", remedy)

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.planning.catalog.rows import open_rows
-from fluxbatch.planning.fields import IMAGE_FIELDS
 from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.ids import clash_key, unsafe_name
+from fluxbatch.planning.names import IMAGE_FIELDS
 from fluxbatch.planning.reading.cells import as_seen
 from fluxbatch.planning.templates import is_name
 

@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.planning.flaw import Flaw
+from fluxbatch.planning.names import JOB_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,8 +114,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 @cache
 def _job_keys() -> dict[str, str]:
     """All that a job may say, by its plain form."""
-    from fluxbatch.planning.fields import JOB_KEYS
-
     return {_plain(name): name for name in sorted(JOB_KEYS)}
 
 

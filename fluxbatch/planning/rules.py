@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.flaw import Flaw, warning
 from fluxbatch.planning.keys import nearest
+from fluxbatch.planning.values import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -153,8 +154,6 @@ def _sides(request: Request) -> Iterator[Flaw]:
 
 def _size(request: Request) -> Iterator[Flaw]:
     """Each of the two within the limits of ``width`` and ``height``."""
-    from fluxbatch.planning.values import typed  # with pydantic: late
-
     size = request.fields.get("size")
     if not isinstance(size, str):
         return

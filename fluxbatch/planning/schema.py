@@ -11,7 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from fluxbatch.planning.catalog.fields import CatalogFields, CatalogImages
-from fluxbatch.planning.fields import IMAGE_FIELDS, DefaultFields, EntryFields
+from fluxbatch.planning.fields import DefaultFields, EntryFields
+from fluxbatch.planning.names import IMAGE_FIELDS
 
 __all__ = ["manifest_schema"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from fluxbatch.planning.chain import read_chain
-from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS, JobFields, VariantFields
 from fluxbatch.planning.fit_wishes import read_fit
 from fluxbatch.planning.flaw import Flaw, shown
 from fluxbatch.planning.keys import forbidden, unknown_column, unknown_key
+from fluxbatch.planning.names import FIELDS, IMAGE_FIELDS, JOB_KEYS
 from fluxbatch.planning.references import read_reference
 from fluxbatch.planning.values import typed
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Spec", "read_spec"]
 
-_FIELDS: Final = frozenset(JobFields.model_fields)
+_FIELDS: Final = frozenset(FIELDS)
 _MOST_IMAGES: Final = len(IMAGE_FIELDS)
 _IMAGE_FIELD: Final = re.compile(r"input_image(?:_(\d{1,6}))?")
 
@@ -114,7 +114,7 @@ def _take_part(spec: Spec, key: str, value: Any, numbered: dict[str, Any]) -> No
         case "extra":
             _take_extra(spec, _mapping(spec, key, value))
         case "variants":
-            found, wrong = typed({key: value}, VariantFields)
+            found, wrong = typed({key: value}, "variants")
             spec.flaws += wrong
             spec.variants = int(str(found.get(key, 1)))
         case "fit":

@@ -15,6 +15,7 @@ from fluxbatch.planning.expansion import Part, parts_of
 from fluxbatch.planning.flaw import Flaw
 from fluxbatch.planning.ids import clash_key, derived_id, derived_seed, unsafe_name
 from fluxbatch.planning.scratch import StagedRow
+from fluxbatch.planning.spec import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,8 +145,6 @@ def stage_draft(draft: Draft, position: int, place: Place) -> Staged:
         position: of its first job, over all sources.
         place: where it comes from.
     """
-    from fluxbatch.planning.spec import read_spec  # with pydantic: late
-
     spec = read_spec(draft.values, row=draft.row, prompts=place.prompts)
     body = Body(
         file=draft.file or place.label,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from pydantic import ValidationError
-
-from fluxbatch.planning.fields import JobFields
 from fluxbatch.planning.flaw import Flaw, shown
 
 if TYPE_CHECKING:
@@ -20,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["typed"]
 
+Kind: TypeAlias = Literal["job", "fit", "variants"]
+
 _MISTYPED: Final = {
     "string": "is not text",
     "integer": "is not a whole number",
@@ -28,26 +27,49 @@ _MISTYPED: Final = {
 }
 _TEXTS: Final = frozenset({"model", "prompt", "aspect_ratio", "size"})
 """fields that may be any text"""
-_PLAIN: Final = frozenset({str})
+_OUTPUT_FORMATS: Final = ("jpeg", "png")
 _UNITS: Final = {"width": " pixels", "height": " pixels"}
 _FORMATS: Final = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png"}
 
 
-def typed(written: Mapping[str, Any], model: type[BaseModel] = JobFields) -> tuple[dict[str, Json], list[Flaw]]:
+def typed(written: Mapping[str, Any], kind: Kind = "job") -> tuple[dict[str, Json], list[Flaw]]:
     """The fields with their types, in the order as written; and all that is wrong with others, which are left out.
 
     Args:
-        written: names are those of ``model``.
-        model: what the fields may be.
+        written: what the user wrote, by names that there are.
+        kind: what it is about: a job, its ``fit``, or its number of ``variants``.
     """
-    if model is JobFields and _TEXTS.issuperset(written) and {*map(type, written.values())} <= _PLAIN:
+    if kind == "job" and all(map(_is_plain, written, written.values())):
         return dict(written), []  # as most of them are: nothing to check
+    return _checked(written, _model(kind))
+
+
+def _is_plain(name: str, value: object) -> bool:
+    if name in _TEXTS:
+        return type(value) is str
+    return name == "output_format" and value in _OUTPUT_FORMATS
+
+
+def _model(kind: Kind) -> type[BaseModel]:
+    from fluxbatch.planning import fields  # with pydantic: late
+
+    models: dict[Kind, type[BaseModel]] = {
+        "job": fields.JobFields,
+        "fit": fields.FitFields,
+        "variants": fields.VariantFields,
+    }
+    return models[kind]
+
+
+def _checked(written: Mapping[str, Any], model: type[BaseModel]) -> tuple[dict[str, Json], list[Flaw]]:
+    from pydantic import ValidationError
+
     try:
         values = vars(model.model_validate(written))
     except ValidationError as error:
         flaws = [_flaw(details, model) for details in error.errors(include_url=False)]
         wrong = {flaw.field for flaw in flaws}
-        return typed({name: value for name, value in written.items() if name not in wrong}, model)[0], flaws
+        return _checked({name: value for name, value in written.items() if name not in wrong}, model)[0], flaws
     return {name: values[name] for name in written}, []
 
 

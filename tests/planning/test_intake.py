@@ -152,11 +152,21 @@ def test_a_temporary_folder_that_is_full_is_a_storage_error() -> None:
     assert "free space in the temporary folder, or set TMPDIR to another one" in done.stdout
 
 
-def test_what_status_needs_loads_no_pydantic() -> None:
-    code = "import sys, fluxbatch.planning.intake; print('pydantic' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+LOADED = """
+import sys
+from tests.planning.helpers import ManifestFile, Path, take
+taken = take(ManifestFile(Path(sys.argv[1])))
+print(len(taken.jobs), taken.lines, "pydantic" in sys.modules)
+"""
 
-    assert done.stdout == "False\n"
+
+@pytest.mark.parametrize(("field", "loaded"), [("output_format: png", False), ("seed: 7", True)])
+def test_what_is_text_takes_no_pydantic(desk: Desk, field: str, loaded: bool) -> None:
+    """It takes longer to load than all the rest of planning."""
+    path = desk.write("a.yaml", f"defaults: {{model: flux-2-pro}}\njobs: [{{prompt: A lake, {field}}}]\n").path
+    done = subprocess.run([sys.executable, "-c", LOADED, str(path)], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"1 [] {loaded}\n"
 
 
 MEASURE = """

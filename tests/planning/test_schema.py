@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from fluxbatch.model.flux import known_models
 from fluxbatch.model.problem import Level
 from fluxbatch.planning.catalog.fields import CATALOG_KEYS
-from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS
+from fluxbatch.planning.fields import EntryFields, FitFields, JobFields
 from fluxbatch.planning.flaw import Unreadable
+from fluxbatch.planning.names import FIELDS, FIT_WISHES, IMAGE_FIELDS, JOB_KEYS
 from fluxbatch.planning.reading.document import DOCUMENT_KEYS
 from fluxbatch.planning.schema import manifest_schema
 from fluxbatch.planning.sources import ManifestFile
@@ -41,6 +42,13 @@ def test_the_schema_names_all_fields() -> None:
     assert {"id", "prompt", "images", "input_image_8", "meta", "extra", "guidance"} <= job().keys()
     assert job()["output_format"]["enum"] == ["jpeg", "png"]
     assert "id" not in schema["properties"]["defaults"]["properties"]
+
+
+def test_the_names_are_those_of_the_types() -> None:
+    assert tuple(JobFields.model_fields) == FIELDS
+    assert EntryFields.model_fields.keys() == JOB_KEYS
+    assert FitFields.model_fields.keys() == FIT_WISHES
+    assert [name for name in EntryFields.model_fields if name.startswith("input_image")] == [*IMAGE_FIELDS]
 
 
 def test_the_keys_are_those_that_documents_may_have_and_no_others() -> None:

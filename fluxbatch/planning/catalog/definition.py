@@ -14,9 +14,9 @@ from fluxbatch.planning.catalog.job import Compiler, fixed_images, is_dynamic, m
 from fluxbatch.planning.catalog.rows import Rows, open_rows
 from fluxbatch.planning.catalog.values import Values
 from fluxbatch.planning.catalog.where import read_where
-from fluxbatch.planning.fields import IMAGE_FIELDS, JOB_KEYS
 from fluxbatch.planning.flaw import Unreadable, shown
 from fluxbatch.planning.keys import forbidden, near_miss, nearest
+from fluxbatch.planning.names import IMAGE_FIELDS, JOB_KEYS
 from fluxbatch.planning.prompt_files import PromptFiles
 from fluxbatch.planning.reading.constants import checked_constants, inherited
 from fluxbatch.planning.reading.draft import Fault

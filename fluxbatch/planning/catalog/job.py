@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from fluxbatch.planning.fields import IMAGE_FIELDS
 from fluxbatch.planning.flaw import Flaw, shown
+from fluxbatch.planning.names import IMAGE_FIELDS
 from fluxbatch.planning.reading.draft import Fault
 from fluxbatch.planning.reading.marked import Items, Table
 from fluxbatch.planning.templates import BadTemplate, Prose, is_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.model.problem import Level
-from fluxbatch.planning.fields import IMAGE_FIELDS
+from fluxbatch.planning.names import IMAGE_FIELDS
 from fluxbatch.planning.reading.draft import Fault
 from fluxbatch.planning.reading.marked import Table, lines_of
 from fluxbatch.planning.spec import read_spec

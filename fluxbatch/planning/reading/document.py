@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbatch.planning.fields import JOB_KEYS
 from fluxbatch.planning.flaw import Unreadable, shown
 from fluxbatch.planning.keys import forbidden, nearest
+from fluxbatch.planning.names import JOB_KEYS
 from fluxbatch.planning.reading.constants import checked_constants, inherited
 from fluxbatch.planning.reading.draft import Draft, Fault, Opened
 from fluxbatch.planning.reading.json_document import parse_json

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluxbatch.planning.fields import JOB_KEYS
 from fluxbatch.planning.flaw import Unreadable, shown
 from fluxbatch.planning.keys import unknown_column
+from fluxbatch.planning.names import JOB_KEYS
 from fluxbatch.planning.reading.draft import Draft, Fault, Opened
 from fluxbatch.planning.reading.text import require_file
 
