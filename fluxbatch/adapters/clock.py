@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-
-import anyio
 
 __all__ = ["SystemClock"]
 
@@ -18,4 +17,4 @@ class SystemClock:
 
     def monotonic(self) -> float:
         """Seconds of the event loop's clock, so that waits and decisions agree."""
-        return anyio.current_time()
+        return asyncio.get_running_loop().time()

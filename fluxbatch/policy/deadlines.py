@@ -6,9 +6,10 @@ Order of trust: Azure ``se``; ``X-Amz-Date`` + ``X-Amz-Expires``; ``X-Goog-Date`
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus
 
 from fluxbatch.model.job import Lease
 
@@ -20,6 +21,9 @@ __all__ = ["URL_LIFE_S", "lease_of", "signed_until"]
 URL_LIFE_S: Final = 600.0
 """seconds that a result URL lives, by the API reference"""
 
+_TOLD: Final = re.compile(
+    r"(?:^|(?<=&))(se|x-amz-date|x-amz-expires|x-goog-date|x-goog-expires|expires)=([^&]*)", re.ASCII | re.IGNORECASE
+)
 _FARTHEST: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 """what claims to live longer is a number that means something else"""
 
@@ -45,9 +49,9 @@ def lease_of(url: str, *, received_at: float, server_date: float | None = None, 
 
 def signed_until(url: str) -> float | None:
     """The deadline that the URL's query carries, epoch seconds of the server's clock; None if it carries none."""
-    try:
-        query = {name.casefold(): value for name, value in parse_qsl(urlsplit(url).query)}
-    except ValueError:
+    text = url.partition("#")[0].partition("?")[2]
+    query = {name.casefold(): unquote_plus(value) for name, value in _TOLD.findall(text) if value}
+    if not query:
         return None
     for read in (_azure, _amazon, _google, _plain):
         until = read(query)

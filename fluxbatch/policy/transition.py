@@ -26,6 +26,9 @@ def after(record: Record, step: Step, run_id: str) -> Record:
         raise StepRefused(f"{step.job_id} is not {step.frm}")
     charged, unknown = step.charge is Charge.CHARGED, step.charge is Charge.UNKNOWN
     request_id = step.request_id or (step.lease.request_id if step.lease else "") or record.request_id
+    lease = step.lease
+    if lease is not None and lease.request_id != request_id:
+        lease = replace(lease, request_id=request_id)
     return replace(
         record,
         state=step.to,
@@ -35,7 +38,7 @@ def after(record: Record, step: Step, run_id: str) -> Record:
         lost=record.lost + step.lost,
         cost_usd=record.cost_usd + (step.usd if charged else 0.0),
         unknown_usd=record.unknown_usd + (step.usd if unknown else 0.0),
-        lease=step.lease and replace(step.lease, request_id=request_id),
+        lease=lease,
         stored=step.stored or record.stored,
         stored_by=run_id if step.stored else record.stored_by,
         failure=step.failure,

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["to_dict", "to_json"]
 
+_NAMES: dict[str, tuple[str, ...]] = {}
+"""of the fields of events, by the event's own: what each kind has does not change"""
+
 
 def to_dict(event: Event, *, run_id: str = "") -> dict[str, Any]:
     """An event by name: ``event``, ``at`` (ISO 8601, UTC), ``run_id``, then its own fields as they are."""
-    facts = {field.name: getattr(event, field.name) for field in fields(event)}
+    names = _NAMES.get(event.name)
+    if names is None:
+        names = _NAMES[event.name] = tuple(field.name for field in fields(event))
+    facts = {name: getattr(event, name) for name in names}
     at = datetime.fromtimestamp(facts.pop("at"), UTC).isoformat(timespec="milliseconds")
     return {"event": event.name, "at": at, "run_id": facts.pop("run_id", run_id), **facts}
 

@@ -101,12 +101,27 @@ class AnswerReader:
         self._left -= len(piece)
         if self._left < 0:
             raise TooLarge
-        if not self._begun and not (piece := self._begin(piece)):
-            return False
+        if not self._begun:
+            if not self._kept and self._is_whole(piece):
+                return True
+            if not (piece := self._begin(piece)):
+                return False
         at = 0
         while at < len(piece) and not self.complete:
             at = self._in_string(piece, at) if self._string_open else self._outside(piece, at)
         return self.complete
+
+    def _is_whole(self, piece: bytes) -> bool:
+        """Whether a first piece is all of the JSON, as a short answer is: then there is nothing to look for in it."""
+        if len(piece) > _LONG or piece[:1] not in {b"{", b"["}:
+            return False
+        try:
+            orjson.loads(piece)
+        except ValueError:
+            return False
+        self._kept += piece
+        self._begun = self.complete = True
+        return True
 
     def _begin(self, piece: bytes) -> bytes:
         """Skip the space before the value; keep the start of what is no JSON for a message."""

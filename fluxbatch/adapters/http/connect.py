@@ -31,6 +31,8 @@ _REUSE_POST_S: Final = 4.0
 15 of 30 POSTs in a trial."""
 _REUSE_GET_S: Final = 15.0
 _CONNECT_S: Final = 30.0
+_MOST_WAYS: Final = 256
+"""hosts whose way is remembered"""
 _UNSENT: Final = 128 * 1024
 """bytes that wait in the system to be sent. It would take megabytes: whole photos, which then count as maybe billed
 when the connection breaks, and on a slow line look like an upload without progress."""
@@ -62,14 +64,22 @@ class Network:
     def __init__(self, *, ca_file: Path | None = None, proxies: Mapping[str, str] | None = None) -> None:
         self._tls = _tls(ca_file)
         self._proxies = {scheme: _proxy(url) for scheme, url in (proxies or {}).items() if scheme in {"http", "https"}}
+        self._ways: dict[tuple[str, str, int | None], Proxy] = {}
 
     def proxy(self, url: URL) -> Proxy:
         """The proxy for a URL. Loopback and what ``NO_PROXY`` names are reached directly."""
-        host = url.host or ""
+        place = url.scheme, url.host or "", url.port
+        if place not in self._ways:
+            if len(self._ways) >= _MOST_WAYS:
+                self._ways.clear()
+            self._ways[place] = self._way(*place)
+        return self._ways[place]
+
+    def _way(self, scheme: str, host: str, port: int | None) -> Proxy:
         # an IPv6 address goes without its port, which could not be told from it
-        if is_loopback(host) or urllib.request.proxy_bypass(host if ":" in host else f"{host}:{url.port}"):
+        if is_loopback(host) or urllib.request.proxy_bypass(host if ":" in host else f"{host}:{port}"):
             return Proxy()
-        return self._proxies.get(url.scheme, Proxy())
+        return self._proxies.get(scheme, Proxy())
 
     def api_session(self) -> aiohttp.ClientSession:
         """For requests: no cookies, no redirects of its own, connections reused only while surely alive."""

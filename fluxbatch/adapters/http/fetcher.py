@@ -133,9 +133,10 @@ class HttpFetcher:
             if landing.size + len(piece) > self._settings.max_image_bytes:
                 raise _failed(f"the result has more than {self._settings.max_image_bytes} bytes")
             landing.write(piece)
-            patience.deadline = anyio.current_time() + self._settings.download_stall_s
+            now = self._clock.monotonic()
+            patience.deadline = now + self._settings.download_stall_s
             left_s = lease.deadline - self._clock.now()
-            slow = self._peers.grew(transfer, landing.size, self._clock.monotonic(), left_s=left_s)
+            slow = self._peers.grew(transfer, landing.size, now, left_s=left_s)
             if slow is not None:
                 # what came is kept: the next try goes on from there, over another connection
                 raise _failed(f"{slow.own:.0f} B/s, others on this host {slow.others:.0f} B/s")

@@ -125,7 +125,7 @@ class GatewayProvider:
 
     def _extend(self, patience: anyio.CancelScope, *, sent: bool) -> None:
         seconds = self._settings.request_timeout_s if sent else self._settings.upload_stall_s
-        patience.deadline = anyio.current_time() + seconds
+        patience.deadline = self._clock.monotonic() + seconds
 
     async def _post(self, body: RequestBody) -> aiohttp.ClientResponse:
         return await self._session.post(
@@ -148,7 +148,7 @@ class GatewayProvider:
                     break
                 if reader.is_json:
                     # an image inside the answer may take longer to arrive than an answer may keep us waiting
-                    stall = anyio.current_time() + self._settings.download_stall_s
+                    stall = self._clock.monotonic() + self._settings.download_stall_s
                     patience.deadline = max(patience.deadline, stall)
         except TooLarge:
             return f"the answer is larger than {self._settings.max_answer_bytes >> 20} MB"

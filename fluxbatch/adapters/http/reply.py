@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.policy.verdict import Complaint
@@ -80,6 +81,7 @@ def request_id_of(headers: Mapping[str, str], *, secrets: tuple[str, ...]) -> st
     return clean(found, limit=128, secrets=secrets)
 
 
+@lru_cache(maxsize=16)
 def http_date(text: str) -> float | None:
     """An HTTP date as epoch seconds; one that names no zone is meant in UTC."""
     try:
