@@ -78,10 +78,14 @@ class Heritage:
         if not wanting:
             return {}
         locked = await self._locked(wanting)
+        asked = {
+            job.id: [stored for stored in locked.get(job.id, ()) if stored.fingerprint == job.fingerprint]
+            for job in wanting
+        }  # others are not even looked at: a lock file knows no times, so that each would be read
         found: dict[str, Elsewhere] = {}
-        for job, stored, presence in await self._checked(wanting, locked):
-            fits = presence is Presence.SAME and stored.fingerprint == job.fingerprint
-            if fits and job.id not in found and not await self._owned_by_another(stored.file, job):
+        for job, stored, presence in await self._checked(wanting, asked):
+            there = presence is Presence.SAME and job.id not in found
+            if there and not await self._owned_by_another(stored.file, job):
                 found[job.id] = Elsewhere(stored, Origin.LOCK, "unchanged, by fluxbatch.lock")
         heirs = [job for job in wanting if job.id not in found and _may_inherit(records.get(job.id))]
         found |= await self._inherited(heirs)
@@ -208,7 +212,7 @@ class Heritage:
 
     async def _find_given(self) -> None:
         """Find out which orphans were copied by earlier runs: what was one image stays with one job."""
-        if self._given_known or not await anyio.to_thread.run_sync(self._intake.orphans.count):
+        if self._given_known:
             return
         self._given_known = True
         after = ""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 
+import anyio
 import anyio.to_thread
 import orjson
 
@@ -27,6 +29,9 @@ __all__ = ["write_locks"]
 
 _BATCH: Final = 500
 _PIECE: Final = 1 << 20
+_PATIENCE_S: Final = 30.0
+"""how long another run may be at a lock file"""
+_LOOK_EVERY_S: Final = 0.05
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 """what network filesystems say that can't lock a file"""
 
@@ -56,7 +61,21 @@ async def write_locks(locks: Mapping[str, Path], rows: AsyncIterator[Record]) ->
                 await anyio.to_thread.run_sync(_add, db, batch)
                 batch = []
         await anyio.to_thread.run_sync(_add, db, batch)
-        await anyio.to_thread.run_sync(_write_all, db, locks)
+        for path in sorted(set(locks.values())):
+            mine = {Path(manifest).name for manifest, its in locks.items() if its == path}
+            await _write(db, path, mine)
+
+
+async def _write(db: sqlite3.Connection, path: Path, mine: set[str]) -> None:
+    """Write a lock file as soon as no other run is at it, which takes each a moment."""
+    with anyio.move_on_after(_PATIENCE_S):
+        while not await anyio.to_thread.run_sync(_write_one, db, path, mine):  # noqa: ASYNC110  # it is another process
+            await anyio.sleep(_LOOK_EVERY_S)
+        return
+    raise StorageError(
+        f"{path} can't be written: for {_PATIENCE_S:g} s another run is at it",
+        remedy="when that has ended, run the same command again: nothing is sent for it",
+    )
 
 
 def _entry(record: Record) -> LockEntry | None:
@@ -104,22 +123,25 @@ def _keep(db: sqlite3.Connection, path: Path, entry: LockEntry, mine: set[str]) 
         )
 
 
-def _write_all(db: sqlite3.Connection, locks: Mapping[str, Path]) -> None:
-    for path in sorted(set(locks.values())):
-        mine = {Path(manifest).name for manifest, its in locks.items() if its == path}
-        try:
-            with _successor(path) as file:
-                for entry in read_lock(path):
-                    _keep(db, path, entry, mine)
-                file.writelines(lock_lines(_sorted(db, path)))
-        except Unreadable as problem:
-            raise StorageError(
-                f"{path}:{problem.line}: {problem.message}, and was left as it is", remedy=problem.remedy
-            ) from problem
-        except OSError as error:
-            raise StorageError(
-                f"{path} can't be written: {error.strerror or error}", remedy="mend its folder, then run again"
-            ) from error
+def _write_one(db: sqlite3.Connection, path: Path, mine: set[str]) -> bool:
+    """Write a lock file anew; False if another run is at it."""
+    try:
+        with _successor(path) as file:
+            if file is None:
+                return False
+            for entry in read_lock(path):
+                _keep(db, path, entry, mine)
+            file.writelines(lock_lines(_sorted(db, path)))
+    except Unreadable as problem:
+        raise StorageError(
+            f"{path}:{problem.line}: {problem.message}, and was left as it is", remedy=problem.remedy
+        ) from problem
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename and str(error.filename) != str(path) else ""
+        raise StorageError(
+            f"{path} can't be written: {error.strerror or error}{where}", remedy="mend its folder, then run again"
+        ) from error
+    return True
 
 
 def _sorted(db: sqlite3.Connection, path: Path) -> Iterator[LockEntry]:
@@ -129,18 +151,22 @@ def _sorted(db: sqlite3.Connection, path: Path) -> Iterator[LockEntry]:
 
 
 @contextmanager
-def _successor(path: Path) -> Iterator[BinaryIO]:
+def _successor(path: Path) -> Iterator[BinaryIO | None]:
     """A new file that takes the place of a lock file at the end, durably, unless it says the same.
 
     Manifests with output folders of their own may share a lock file: from reading the old one to placing the new one,
-    other runs wait. The new one always has the same name, so that what a killed run left behind is taken up by the
-    next; and it is locked by the system, which lets go of it with the process.
+    it is one run's alone; None while it is another's. The new one always has the same name, so that what a killed run
+    left behind is taken up by the next; and it is locked by the system, which lets go of it with the process.
 
     Raises:
         OSError: it can't be written.
     """
-    new = path.with_name(f".{path.name}.new")
-    with _held(new) as file:
+    opened = _opened(path.with_name(f".{path.name}.new"))
+    if opened is None:
+        yield None
+        return
+    file, new = opened
+    with file:
         try:
             yield file
             file.flush()
@@ -155,27 +181,31 @@ def _successor(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
-def _held(path: Path) -> BinaryIO:
-    """A file, made if need be, that nobody else holds; empty."""
-    while True:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), "r+b")
-        try:
-            _lock(file)
-            if _is_at(file, path):
-                file.truncate()
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # by now it is the lock file itself, or gone
+def _opened(path: Path) -> tuple[BinaryIO, Path] | None:
+    """A file, made if need be, that nobody else holds, empty, and where it is; None while another run holds it.
 
-
-def _lock(file: BinaryIO) -> None:
+    Where files can't be locked, each run has one of its own, and the last one to finish has its say.
+    """
+    file = _open(path, os.O_NOFOLLOW)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        file.close()
+        if error.errno in _NO_LOCKS:
+            own = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+            return _open(own, os.O_EXCL), own
+        if error.errno not in {errno.EAGAIN, errno.EACCES}:
             raise
+        return None
+    if not _is_at(file, path):  # by now it is the lock file itself, or gone
+        file.close()
+        return None
+    file.truncate()
+    return file, path
+
+
+def _open(path: Path, flags: int) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o666), "r+b")
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:

@@ -202,7 +202,7 @@ class Survey:
             retry=self._settings.retry,
             retry_altered=self._settings.retry_altered,
         )
-        if not self._intake.chained or not job.needs:
+        if not job.needs:
             return Decided(job, record, decision, selected=True, by_lock=by_lock)
         # what isn't planned at all was told as an error
         needs = {job_id: expected.get(job_id, (Prospect.FAILED, 0)) for job_id in job.needs}

@@ -40,7 +40,6 @@ class Body:
 
     Attributes:
         file: that the lines are of.
-        manifest: that ``fixed`` is of.
         named: the user wrote the id.
         flawed: fields that were left out because they are wrong.
         defect: reason and message of the first error.
@@ -61,8 +60,6 @@ class Body:
     flawed: list[str] = field(default_factory=list)
     defect: tuple[str, str] | None = None
     variant: int = 0
-    manifest: str = ""
-    fixed: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Body:
@@ -79,10 +76,12 @@ class Body:
 
     def where(self, name: str) -> Where:
         """The place of a field, or of the job if the field stands nowhere."""
-        if line := _line_of(name, self.fixed):
-            return Where(self.manifest, line)
-        line = _line_of(name, self.lines) or self.line
-        return Where(self.photo if self.photo and name in _OF_THE_PHOTO else self.file, line)
+        lines = self.lines
+        line = 0
+        if lines:
+            entry = name.rpartition(".")[0]
+            line = lines.get(name) or lines.get(entry) or lines.get(name.partition("[")[0].partition(".")[0]) or 0
+        return Where(self.photo if self.photo and name in _OF_THE_PHOTO else self.file, line or self.line)
 
     def image_field(self, number: int) -> str:
         """How the user wrote reference image ``number`` (1-based): ``images[2]`` or ``input_image_2``."""
@@ -124,14 +123,6 @@ class Staged:
     count: int = 1
 
 
-def _line_of(name: str, lines: Mapping[str, int]) -> int:
-    """The line of a field, or of what it is a part of; 0 if it stands nowhere."""
-    if not lines:
-        return 0
-    entry = name.rpartition(".")[0]
-    return lines.get(name) or lines.get(entry) or lines.get(name.partition("[")[0].partition(".")[0]) or 0
-
-
 def problem_of(flaw: Flaw, where: Where, job_id: str) -> Problem:
     """A flaw at its place."""
     return Problem(where, flaw.message, flaw.remedy, flaw.field, job_id, flaw.level, flaw.reason)
@@ -158,8 +149,6 @@ def stage_draft(draft: Draft, position: int, place: Place) -> Staged:
         meta=spec.meta,
         fit=spec.fit,
         named=spec.id is not None,
-        manifest=place.label if draft.fixed else "",
-        fixed=draft.fixed,
     )
     count = spec.variants * max(1, len(spec.chain))
     job_id, flaw = _id_of(spec)

@@ -183,6 +183,24 @@ def serving(
         yield Api(sim, data)
 
 
+AUDITED = """
+import runpy, sys
+def note(event, arguments):
+    if event == "open" and str(arguments[0]).endswith((".png", ".jpg")):
+        print(arguments[0], file=sys.stderr)
+sys.addaudithook(note)
+sys.argv[0] = "fluxbatch"
+runpy.run_module("fluxbatch", run_name="__main__")
+"""
+
+
+def opened(*args: object, cwd: Path) -> Ran:
+    """A command that tells on stderr which photos and images it opens."""
+    words = [sys.executable, "-c", AUDITED, *map(str, args)]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
 def results(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluxbatch.testing import make_png
-from tests.app.stage import results, run_command, sha256
+from tests.app.stage import opened, results, run_command, sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +161,20 @@ def test_an_image_that_is_not_the_locked_one_is_not_overwritten(api: Api, tmp_pa
     assert (copy / "images" / "hat.jpg").read_bytes() == make_png(5)
     assert "hat.jpg" in ran.err
     assert api.sim.requests == 3
+
+
+def test_images_of_what_was_changed_are_not_read_for_the_locked_file(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    repo = tmp_path / "repo"
+    make(api, repo)
+    write(repo, cup="A red cup like that of image 1", hat="A tall hat")
+
+    plan = opened("plan", "shop.json", "-q", cwd=repo)
+
+    assert (plan.code, "3 images to make" in plan.out) == (0, True)
+    assert [name for name in plan.err.splitlines() if name.endswith(".jpg")] == []
 
 
 def test_a_prompt_that_is_edited_in_a_checkout_makes_that_alone(api: Api, tmp_path: Path) -> None:

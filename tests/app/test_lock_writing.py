@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import subprocess
@@ -107,6 +108,23 @@ async def test_runs_of_several_folders_keep_each_others_lines(tmp_path: Path) ->
     assert names(tmp_path) == [LOCK_NAME]
 
 
+async def test_a_file_that_another_run_keeps_to_itself_is_waited_for(tmp_path: Path) -> None:
+    held = (tmp_path / f".{LOCK_NAME}.new").open("wb")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with anyio.move_on_after(0.3) as hurry:  # a run that is told to leave at once
+        await write(tmp_path, "one.yaml", 1)
+    assert hurry.cancelled_caught
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write, tmp_path, "one.yaml", 1)
+        await anyio.sleep(0.2)
+        assert not (tmp_path / LOCK_NAME).exists()
+        held.close()
+
+    assert await pairs(tmp_path) == [("one.yaml", "job-00000")]
+    assert names(tmp_path) == [LOCK_NAME]
+
+
 async def test_a_link_in_its_way_is_not_followed(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
@@ -114,7 +132,7 @@ async def test_a_link_in_its_way_is_not_followed(tmp_path: Path) -> None:
     repo.mkdir()
     (repo / f".{LOCK_NAME}.new").symlink_to(precious)
 
-    with pytest.raises(StorageError, match="can't be written"):
+    with pytest.raises(StorageError, match=rf"can't be written: .*{LOCK_NAME}\.new"):
         await write(repo, "one.yaml", 1)
 
     assert precious.read_text() == "mine"

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import pytest
 
 from fluxbatch.simulator import Faults
 from fluxbatch.testing import make_png
-from tests.app.stage import Ran, names_of, results, run_command, serving, sha256, wait_for, write_rows
+from tests.app.stage import names_of, opened, results, run_command, serving, sha256, wait_for, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -444,24 +443,6 @@ def test_a_plan_of_what_can_only_be_read(api: Api, tmp_path: Path, readonly: tup
 
     assert ran.code == 0, ran.err
     assert (ran.summary["cached"], ran.summary["make"]) == (2, 1)
-
-
-AUDITED = """
-import runpy, sys
-def note(event, arguments):
-    if event == "open" and str(arguments[0]).endswith(".png"):
-        print(arguments[0], file=sys.stderr)
-sys.addaudithook(note)
-sys.argv[0] = "fluxbatch"
-runpy.run_module("fluxbatch", run_name="__main__")
-"""
-
-
-def opened(*args: object, cwd: Path) -> Ran:
-    """A command that tells on stderr which photos it opens."""
-    words = [sys.executable, "-c", AUDITED, *map(str, args)]
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
-    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def test_photos_that_are_unchanged_are_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

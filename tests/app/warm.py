@@ -1,7 +1,8 @@
 """The command line in a process of its own, without the half second that Python takes to begin.
 
 A process that has imported everything waits for command lines and forks for each. What it forks has its own
-environment, folder and streams, and ends as any other. What is about starting, signals or memory takes a fresh one.
+environment, folder and streams, and ends as any other. What is about starting (``PYTHON…`` variables too), signals or
+memory takes a fresh one.
 """
 
 from __future__ import annotations
@@ -54,17 +55,24 @@ class Warm:
         said = json.dumps({"args": list(args), "cwd": str(cwd), "env": dict(env)}).encode()
         with self._lock, tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
             socket.send_fds(self._socket, [said], [stdout.fileno(), stderr.fileno()])
-            pid = int(self._socket.recv(64))
+            pid = self._hear()
             self._socket.settimeout(timeout)
             try:
-                code = int(self._socket.recv(64))
+                code = self._hear()
             except TimeoutError:
                 os.kill(pid, signal.SIGKILL)
+                self._socket.settimeout(None)
+                self._hear()  # its end, which the next command must not take for its own
                 raise
             finally:
                 self._socket.settimeout(None)
             texts = [_text(file.fileno()) for file in (stdout, stderr)]
         return subprocess.CompletedProcess(list(args), code, *texts)
+
+    def _hear(self) -> int:
+        said = self._socket.recv(64)
+        assert said, "the warm process is gone"
+        return int(said)
 
     def close(self) -> None:
         """Have the process end."""

@@ -1,4 +1,4 @@
-"""How much a catalogue may ask for, found out before any of its jobs is made."""
+"""How much a catalogue may ask for, found out before its jobs are made where that is possible."""
 
 from __future__ import annotations
 
@@ -17,27 +17,22 @@ MOST_CHOICES: Final = 100_000
 MOST_JOBS: Final = 5_000_000
 """of one catalogue: more than the largest tables have rows, and far less than what a slip asks for"""
 SPLIT: Final = "split the table over several manifests"
-_MOST_TRIED: Final = 100_000_000
-"""rows times choices, of which a condition picks some"""
 
 
-def excess(rows: Rows, choices: int, each: int, *, picked: bool) -> Flaw | None:
+def excess(rows: Rows, jobs: int) -> Flaw | None:
     """What is wrong if a catalogue asks for too much; its rows are read for that, as far as need be.
 
     Args:
-        rows: of the table.
-        choices: of the matrix.
-        each: jobs of each choice, by ``variants`` and ``chain``.
-        picked: a condition picks some of the choices.
+        rows: of the table, of which all are wanted.
+        jobs: of each row.
     """
-    jobs = choices * each
-    most = _MOST_TRIED // choices if picked else MOST_JOBS // jobs
+    most = MOST_JOBS // jobs
+    if not most:
+        return Flaw("", f"makes {jobs:,} jobs of each row", f"the limit is {MOST_JOBS:,}: shorten the lists")
     if _count(rows, most + 1) <= most:
         return None
-    what = f"has {choices:,} choices for each row" if picked else f"makes {jobs:,} jobs of each row"
-    limit = f"{_MOST_TRIED:,} together" if picked else f"{MOST_JOBS:,} jobs"
-    message = f"{what}, and there are more than {most:,} rows"
-    return Flaw("matrix", message, f"the limit is {limit}: shorten the lists, or {SPLIT}")
+    message = f"makes {jobs:,} jobs of each row, and there are more than {most:,} rows"
+    return Flaw("", message, f"the limit is {MOST_JOBS:,} jobs: shorten the lists, or {SPLIT}")
 
 
 def _count(rows: Rows, most: int) -> int:

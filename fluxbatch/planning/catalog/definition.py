@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.planning.catalog.bounds import MOST_CHOICES, excess
 from fluxbatch.planning.catalog.fields import CATALOG_KEYS
-from fluxbatch.planning.catalog.job import Compiler, fixed_images, is_dynamic, merged
+from fluxbatch.planning.catalog.job import Compiler, is_dynamic, merged
 from fluxbatch.planning.catalog.rows import Rows, open_rows
 from fluxbatch.planning.catalog.values import Values
 from fluxbatch.planning.catalog.where import read_where
@@ -51,7 +51,6 @@ class Definition:
         makers: of the other fields.
         lines: of its keys.
         each: jobs of a row and a choice, by ``variants`` and ``chain``, as far as those are the same for all.
-        fixed: lines of those that are the same for all jobs, list entries of images among them.
     """
 
     rows: Rows
@@ -62,7 +61,6 @@ class Definition:
     makers: Sequence[tuple[str, Maker]]
     lines: Mapping[str, int]
     each: int
-    fixed: Mapping[str, int]
 
 
 def define(table: Table, prefix: str, defaults: Table, opened: Opened) -> Definition | None:
@@ -109,9 +107,9 @@ class _Draft:
         self._check_names(rows, values, {*axes}, renamed, where)
         choices = [*product(*axes.values())]
         each = self._each()
-        if all(fault.warning for fault in self.faults):
-            self._check_count(rows, len(choices), each, picked=where is not None)
-        return Definition(rows, values, choices, where, self._constants, self._makers, self._lines, each, self._fixed())
+        if where is None and all(fault.warning for fault in self.faults):
+            self._check_count(rows, len(choices) * each)
+        return Definition(rows, values, choices, where, self._constants, self._makers, self._lines, each)
 
     def _fault(self, key: str, message: str, remedy: str, line: int = 0) -> None:
         line = line or self._table.lines.get(key, self._table.line)
@@ -239,27 +237,18 @@ class _Draft:
         steps = len(chain) if isinstance(chain, list) else 1
         return (variants if isinstance(variants, int) else 1) * max(1, steps)
 
-    def _check_count(self, rows: Rows, choices: int, each: int, *, picked: bool) -> None:
-        """Count the rows, if each makes many jobs: then that takes a moment beside making them."""
-        if (choices if picked else choices * each) == 1 or "rows" not in self._table:
+    def _check_count(self, rows: Rows, jobs: int) -> None:
+        """Count the rows, if each makes several jobs: then that takes a moment beside making them."""
+        if jobs == 1:
             return
-        if flaw := excess(rows, choices, each, picked=picked):
+        flaw = excess(rows, jobs)
+        if flaw is not None:
             key = next(key for key in ("matrix", "variants", "chain", "rows") if key in self._table)
             self._fault(key, flaw.message, flaw.remedy)
+        elif "rows" not in self._table:
+            rows.rows = iter([(self._table.line, ())])
         elif again := self._opened([]):
             rows.rows = again.rows
-
-    def _fixed(self) -> dict[str, int]:
-        """As in ``Definition``. Steps of a chain number images of their own, so those are left out there."""
-        same = self._constants.keys() - {"id", *_MERGED}
-        images = [(key, number) for key, made in self._makers for number in fixed_images(made)]
-        if "chain" in same or any(key == "chain" for key, _ in self._makers):
-            same, images = same - _IMAGE_KEYS, []
-        fixed = {name: line for name, line in self._lines.items() if name.partition("[")[0].partition(".")[0] in same}
-        for key, number in images:
-            name = f"{key}[{number}]"
-            fixed[name] = self._lines[name]
-        return fixed
 
     def _where(self) -> Where | None:
         written = self._table.get("where")

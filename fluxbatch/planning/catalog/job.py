@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.catalog.values import Values
     from fluxbatch.planning.prompt_files import PromptFiles
 
-__all__ = ["Compiler", "Maker", "Problems", "fixed_images", "is_dynamic", "merged"]
+__all__ = ["Compiler", "Maker", "Problems", "is_dynamic", "merged"]
 
 _BRACES: Final = "{{"
 _OPTIONAL: Final = 'fill it in, or write {{optional: "{0}"}} for images that may be missing'
@@ -38,11 +38,6 @@ class Maker(Protocol):
 def is_dynamic(value: Any) -> bool:
     """Whether a compiled value has to be made for each row."""
     return isinstance(value, _Text | _List | _Mapping | _Images | _Image | _PromptFile)
-
-
-def fixed_images(made: Any) -> list[int]:
-    """Of compiled images those, from 1, that are the same in all jobs and have the same number there."""
-    return made.fixed() if isinstance(made, _Images) else []
 
 
 def merged(common: dict[str, Any], made: Any) -> Any:
@@ -244,11 +239,6 @@ class _Images:
         self._entries = [(entry, is_dynamic(entry)) for entry in entries]
         self._optional = {number for number, entry in enumerate(entries) if isinstance(entry, _Image)}
         self._split = split
-
-    def fixed(self) -> list[int]:
-        """As ``fixed_images`` has it: behind an image that may be missing, numbers shift."""
-        before = self._entries[: min(self._optional, default=len(self._entries))]
-        return [number for number, (_, dynamic) in enumerate(before, 1) if not dynamic]
 
     def make(self, values: Values, problems: Problems) -> list[Any]:
         images = [entry.make(values, problems) if dynamic else entry for entry, dynamic in self._entries]

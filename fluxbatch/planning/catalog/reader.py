@@ -61,6 +61,8 @@ class _Catalog:
     def drafts(self) -> Iterator[Draft | Unreadable]:
         """Its jobs in order: for each row, all choices of the matrix."""
         values, where = self._definition.values, self._definition.where
+        # what names nothing of the matrix is the same for all its choices, which may be thousands
+        by_choice = where is not None and not where.names.isdisjoint(values.axes)
         count = read = 0
         most = MOST_JOBS // self._definition.each
         for row in self._readable():
@@ -71,10 +73,13 @@ class _Catalog:
                 continue
             line, cells = row
             values.take(cells)
+            amiss: Problems = []
+            if where is not None and not by_choice and not _holds(where, values, amiss):
+                continue
             for number, choice in enumerate(self._definition.choices):
                 values.choose(number, choice)
-                problems: Problems = []
-                if where is not None and not _holds(where, values, problems):
+                problems = [*amiss]
+                if where is not None and by_choice and not _holds(where, values, problems):
                     continue
                 count += 1
                 if count > most:  # of a long table alone, or of what a condition picks
@@ -115,7 +120,7 @@ class _Catalog:
         label, made = found.rows.label, {} if problems else self._values(found.values, problems)
         if problems:
             return _unreadable(problems, line, label)
-        return Draft(line, made, file=label, fixed=found.fixed) if label else Draft(line, made, found.lines)
+        return Draft(line, made, file=label) if label else Draft(line, made, found.lines)
 
     def _values(self, values: Values, problems: Problems) -> dict[str, Any]:
         made = dict(self._definition.constants)

@@ -24,11 +24,16 @@ class Where:
     Args:
         condition: that holds for what is wanted; None if there is none.
         wanted: texts by column, one of which its cell has to be.
+
+    Attributes:
+        names: that are looked up, be they there or not.
+        uses: what it can't do without.
     """
 
     def __init__(self, condition: Condition | None, wanted: dict[str, frozenset[str]]) -> None:
         self._condition = condition
         self._wanted = list(wanted.items())
+        self.names = condition.names if condition else frozenset(wanted)
         self.uses = condition.uses if condition else Uses(frozenset(wanted), frozenset())
 
     def holds(self, values: Values) -> bool:

@@ -25,7 +25,6 @@ class Draft:
         row: of a table: unknown keys are columns of the user's own.
         photo: that the job is about, in a set of photos.
         file: that the lines are of, if it is not the manifest.
-        fixed: lines of the manifest, then: of the fields and images that are the same for all rows of that file.
     """
 
     line: int
@@ -34,7 +33,6 @@ class Draft:
     row: bool = False
     photo: str = ""
     file: str = ""
-    fixed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

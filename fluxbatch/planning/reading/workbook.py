@@ -50,16 +50,23 @@ def check_workbook(path: Path) -> None:
             return
     try:
         with zipfile.ZipFile(path) as book:
-            parts = [part for part in book.infolist() if part.compress_type in _READ]
+            parts = [part for part in book.infolist() if part.compress_type in _READ and not _is_left_alone(part)]
             _check_sizes([(part.file_size, part.compress_size) for part in parts])
-            # The directory may lie, so all is unpacked once, a piece at a time.
-            _check_sizes([(_checked_size(book, part), part.compress_size) for part in parts])
+            # The directory may lie, so what is read is unpacked once, a piece at a time.
+            left = _most_unpacked(sum(part.compress_size for part in parts))
+            for part in parts:
+                left -= _checked_size(book, part, left)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a directory that points to before the file
             raise
         raise _damaged(error) from None
     except _DAMAGED as error:
         raise _damaged(error) from None
+
+
+def _most_unpacked(packed: int) -> int:
+    """Bytes that all parts together may have: a lying directory must not buy each of them a bomb's worth."""
+    return min(_MOST, max(_SUSPICIOUS, packed * _MOST_RATIO))
 
 
 def _damaged(error: Exception) -> Unreadable:
@@ -92,12 +99,19 @@ def _size(count: int) -> str:
     return f"{count / (1 << 10):.1f} KB"
 
 
-def _checked_size(book: ZipFile, part: ZipInfo) -> int:
+def _is_left_alone(part: ZipInfo) -> bool:
+    """Whether the reader of tables never looks at it: pictures may be large, or damaged."""
+    return part.filename.lower().startswith("xl/media/")
+
+
+def _checked_size(book: ZipFile, part: ZipInfo, most: int) -> int:
     """The bytes of a part, counted; if it is a sheet with cells in odd places, those are looked at as well."""
     size, rest, sheet, odd = 0, b"", False, False
     for piece in _pieces(book, part):
         size += len(piece)
         _check_size(size, part.compress_size)
+        if size > most:
+            raise _too_large(size, part.compress_size)
         whole, rest = _whole_tags(rest + piece)
         sheet = sheet or b"sheetData" in whole
         odd = odd or len(rest) > _LONGEST_TAG or _ODD.search(whole) is not None

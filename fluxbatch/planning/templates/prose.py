@@ -97,7 +97,7 @@ class Prose:
         with translated():
             tree = _PROSE.parse(text)
             self.uses = _uses_of(tree)
-            self._names = {node.name for node in tree.find_all(nodes.Name)}
+            self.names = frozenset(node.name for node in tree.find_all(nodes.Name))
             self._plain = _plain(tree)
             self._render = _PROSE.from_string(tree).root_render_func
         self._scope: Scope | None = None
@@ -128,8 +128,8 @@ class Prose:
 
     def _begin(self, scope: Scope) -> None:
         self._scope = scope
-        self._of_choice = not self._names.isdisjoint(scope.axes)
-        self._of_row = not self._names <= scope.axes
+        self._of_choice = not self.names.isdisjoint(scope.axes)
+        self._of_row = not self.names <= scope.axes
         self._row = -1
         self._by_choice.clear()
 
@@ -176,6 +176,7 @@ class Condition:
             _PROSE.compile_expression(text)  # a whole expression, so that what is put around it changes nothing
         self._prose = Prose("{{ 'yes' if (" + text + ") else '' }}")
         self.uses = self._prose.uses
+        self.names = self._prose.names
 
     def holds(self, scope: Scope) -> bool:
         """Whether it is true for these values.
