@@ -47,7 +47,7 @@ ALLOWED: dict[str, list[tuple[str, set[str]]]] = {
     "os.path.abspath": [("fluxbatch/adapters/http/provider.py", {"_make_spool"})],
     # Giving up a landing removes its file at once: it must do so while being cancelled, when nothing can be awaited.
     "os.unlink": [
-        ("fluxbatch/adapters/disk/sink.py", {"discard"}),
+        ("fluxbatch/adapters/disk/landing.py", {"discard"}),
         ("fluxbatch/testing/sink.py", {"consume"}),  # a fake, with the engine in its stack
     ],
     # The fakes of images that come inside an answer, likewise: the port speaks of files.
@@ -55,7 +55,7 @@ ALLOWED: dict[str, list[tuple[str, set[str]]]] = {
     "io.BufferedWriter.write": [("fluxbatch/testing/provider.py", {"_spooled"})],
     "os.write": [
         # One piece of a download, 256 KB at most, into the page cache: a thread for each costs more than twice as much.
-        ("fluxbatch/adapters/disk/sink.py", {"write"}),
+        ("fluxbatch/adapters/disk/landing.py", {"write"}),
         # Some lines of a log, into the page cache.
         ("fluxbatch/adapters/disk/events.py", {"_write"}),
     ],

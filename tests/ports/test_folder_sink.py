@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluxbatch.adapters.disk import FolderSink
-from fluxbatch.adapters.disk import sink as module
+from fluxbatch.adapters.disk import landing as module
 from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.ports import Presence
 from fluxbatch.testing import make_jpeg, make_png
@@ -22,7 +22,7 @@ from fluxbatch.testing import make_jpeg, make_png
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fluxbatch.adapters.disk.sink import FileLanding
+    from fluxbatch.adapters.disk.landing import FileLanding
 
 PNG = make_png(3)
 LARGE = make_jpeg(3, width=8000, height=8000)
@@ -266,7 +266,7 @@ def traced(child: str, root: Path, trace: Path, *options: str) -> tuple[str, lis
         if name is None or ("stored" not in line and str(root) not in line):
             continue
         paths = [path.removeprefix(str(root)) for path in re.findall(rf"{re.escape(str(root))}[^>\"]*", line)]
-        paths = [re.sub(r"/scratch/\w+\.part", "/PART", path) for path in paths]
+        paths = [re.sub(r"/scratch/[\w-]+\.part", "/PART", path) for path in paths]
         verdict = ["failed"] if "INJECTED" in line else []
         steps.append((name[1], *(paths or ["stdout"]), *verdict))
     return done.stdout, steps
@@ -335,7 +335,7 @@ async def test_an_image_in_place_is_never_written_to(
     landing = await sink.land()
     landing.write(PNG)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sync_folder", fail)
+        patch.setattr(module, "sync_folder", fail)
         with pytest.raises(StorageError):
             await landing.commit("cat")
     assert (tmp_path / "cat.png").read_bytes() == PNG
@@ -356,7 +356,7 @@ async def test_an_output_that_is_taken_away_at_once_was_stored(
 
     landing = await sink.land()
     landing.write(PNG)
-    monkeypatch.setattr(module, "_sync_folder", move_away)
+    monkeypatch.setattr(module, "sync_folder", move_away)
     stored = await landing.commit("cat")
     assert stored.file == "cat.png"
     assert stored.mtime_ns > 0

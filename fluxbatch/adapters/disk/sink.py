@@ -6,7 +6,6 @@ there is either no output, the earlier one, or the whole new one, also after a p
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import hashlib
@@ -22,11 +21,12 @@ import anyio
 import anyio.to_thread
 from blake3 import blake3
 
+from fluxbatch.adapters.disk.faults import storage_error, unreadable
+from fluxbatch.adapters.disk.landing import FileLanding, sync_folder
 from fluxbatch.adapters.disk.pointer import PULL, points_to
-from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
+from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.formats import EXTENSIONS, NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo, Stored
-from fluxbatch.model.state import Reason
 from fluxbatch.policy.fitting import fitting_of
 from fluxbatch.ports import Presence
 
@@ -64,6 +64,8 @@ class FolderSink:
         self.threads = anyio.CapacityLimiter(_THREADS)
         self.durable: set[Path] = set()
         self._scratch = scratch
+        self._name = secrets.token_hex(8)
+        self._parts = 0
 
     def sweep(self) -> None:
         """Remove what a run that died left half-landed. Only for the holder of the folder's lock; blocks."""
@@ -71,7 +73,7 @@ class FolderSink:
         try:
             self._scratch.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _storage_error(self._scratch, error) from error
+            raise storage_error(self._scratch, error) from error
 
     async def land(self) -> FileLanding:
         """Begin a landing."""
@@ -84,13 +86,13 @@ class FolderSink:
             # opened first: what fails here may be tried again
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         try:
             await aiofiles.os.rename(path, target)
         except BaseException as error:
             os.close(fd)
             if isinstance(error, OSError):
-                raise _storage_error(path, error) from error
+                raise storage_error(path, error) from error
             raise
         return FileLanding(self, target, fd, size=os.lseek(fd, 0, os.SEEK_END))
 
@@ -143,7 +145,7 @@ class FolderSink:
         try:
             facts = await aiofiles.os.statvfs(self.root)
         except OSError as error:
-            raise _storage_error(self.root, error) from error
+            raise storage_error(self.root, error) from error
         return facts.f_bavail * facts.f_frsize
 
     def open_part(self) -> tuple[Path, int]:
@@ -152,11 +154,12 @@ class FolderSink:
         Raises:
             StorageError: it can't be made.
         """
-        path = self._scratch / f"{secrets.token_hex(8)}.part"
+        self._parts += 1
+        path = self._scratch / f"{self._name}-{self._parts}.part"
         try:
             return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
 
     def _in_the_way(self, filename: str) -> str:
         if "/" in filename:
@@ -221,7 +224,7 @@ class FolderSink:
         except (FileNotFoundError, NotADirectoryError):
             raise PhotoChanged(f"{stored.file} is gone since it was stored") from None
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if sha256.hexdigest() != stored.sha256:
             remedy = PULL if points_to(path, landing.size, stored) else ""
             raise PhotoChanged(f"{stored.file} has changed since it was stored", remedy=remedy)
@@ -237,11 +240,11 @@ class FolderSink:
                 while folder != self.root:
                     folder.rmdir()
                     folder = folder.parent
-            _sync_folder(folder)
+            sync_folder(folder)
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
-            raise _storage_error(path, error) from error
+            raise storage_error(path, error) from error
         return True
 
     def _presence(self, stored: Stored) -> Presence:
@@ -256,163 +259,7 @@ class FolderSink:
             return Presence.MISSING
         except OSError as error:
             # a disk that can't be read says nothing about the image: what is only out of sight must not be bought again
-            raise _unreadable(path, error) from error
-
-
-class FileLanding:
-    """The ``Landing`` port on one temporary file."""
-
-    def __init__(self, sink: FolderSink, path: Path, fd: int, *, size: int = 0) -> None:
-        self.etag = ""
-        self.md5 = ""
-        self._sink = sink
-        self._path = path
-        self._fd = fd
-        self._size = size
-        self._placed = False
-        self._gone = False
-        self._unsynced = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes so far."""
-        return self._size
-
-    def write(self, piece: bytes) -> None:
-        """Append."""
-        view = memoryview(piece)
-        try:
-            while view:
-                written = os.write(self._fd, view)
-                self._size += written
-                view = view[written:]
-        except OSError as error:
-            raise _storage_error(self._path, error) from error
-
-    def restart(self) -> None:
-        """Throw away what came so far."""
-        self.etag = self.md5 = self._unsynced = ""
-        if self._placed or self._gone:
-            self._begin_anew()
-        if not self._size:
-            return
-        try:
-            os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
-        except OSError as error:
-            raise _storage_error(self._path, error) from error
-        self._size = 0
-
-    async def commit(self, filename: str) -> Stored:
-        """Verify, make durable, put in place.
-
-        Raises:
-            TargetBlocked: a folder is there, or a file where one of its folders belongs.
-        """
-        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._sink.threads)
-
-    async def discard(self) -> None:
-        """Give up and leave nothing behind."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            if not self._placed:
-                self._path.unlink(missing_ok=True)
-
-    def _begin_anew(self) -> None:
-        """Go on in a new file: the one that is in place already must not be seen half-written."""
-        path, fd = self._sink.open_part()
-        os.close(self._fd)
-        self._path, self._fd, self._size, self._placed, self._gone = path, fd, 0, False, False
-
-    def _commit(self, filename: str) -> Stored:
-        target = self._sink.root / filename
-        try:
-            with os.fdopen(os.dup(self._fd), "rb") as file:
-                file.seek(0)
-                facts = inspect_image(file)
-            size, sha256 = self._digest()
-            target = self._sink.root / f"{filename}.{facts.extension}"
-            self._put(target, sha256)
-            mtime_ns = os.fstat(self._fd).st_mtime_ns
-        except NotAnImage as error:
-            raise _corrupt(f"what was delivered is no complete image: {error}") from error
-        except OSError as error:
-            if os.fstat(self._fd).st_nlink == 0:
-                self._gone, self._size = True, 0  # removed with its folder: these bytes can't land any more
-            raise self._blocked(target, error) or _storage_error(target, error) from error
-        with contextlib.suppress(OSError):  # its bytes are safe: nothing is lost with the descriptor
-            os.close(self._fd)
-        self._fd = -1
-        file_name = target.relative_to(self._sink.root).as_posix()
-        return Stored(file_name, sha256, size, facts.width, facts.height, mtime_ns)
-
-    def _digest(self) -> tuple[int, str]:
-        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        size = 0
-        while piece := os.pread(self._fd, _READ, size):
-            sha256.update(piece)
-            if self.md5:
-                md5.update(piece)
-            size += len(piece)
-        if self.md5 and base64.b64encode(md5.digest()).decode() != self.md5:
-            raise _corrupt("the bytes don't match the host's checksum")
-        return size, sha256.hexdigest()
-
-    def _put(self, target: Path, sha256: str) -> None:
-        root, durable = self._sink.root, self._sink.durable
-        below = [folder for folder in target.parents if folder.is_relative_to(root) and folder != root]
-        for folder in reversed(below):
-            if not folder.is_dir():
-                durable.discard(folder)  # it may be known from before someone removed it
-                folder.mkdir(exist_ok=True)
-        self._sync(sha256)
-        if not self._placed:
-            self._path.replace(target)
-            self._placed = True
-        _sync_folder(target.parent)
-        for folder in below:
-            # a folder is there after a power cut only once the one above it was synced, whoever made it
-            if folder not in durable:
-                _sync_folder(folder.parent)
-                self._remember(folder)
-
-    def _sync(self, sha256: str) -> None:
-        """Bring the bytes to the disk.
-
-        A failed fsync may leave pages marked as written that never were, so that the next fsync succeeds over bytes
-        that are lost: they are written once more before that.
-        """
-        if self._unsynced:
-            if self._unsynced != sha256:
-                raise _corrupt("the disk has lost what was written to it")
-            self._write_again()
-        try:
-            os.fsync(self._fd)
-        except OSError:
-            self._unsynced = sha256
-            raise
-
-    def _write_again(self) -> None:
-        at = 0
-        while piece := os.pread(self._fd, _READ, at):
-            at += os.pwrite(self._fd, piece, at)
-
-    def _remember(self, folder: Path) -> None:
-        durable = self._sink.durable
-        if len(durable) >= _MOST_DURABLE:
-            durable.clear()  # they are synced once more each, that is all
-        durable.add(folder)
-
-    def _blocked(self, target: Path, error: OSError) -> TargetBlocked | None:
-        """What stands in the way of this output alone, if that is what went wrong."""
-        if error.errno not in _IN_THE_WAY:
-            return None
-        below = [path for path in target.parents if path.is_relative_to(self._sink.root) and path != self._sink.root]
-        for path in reversed(below):
-            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
-                return _target_blocked(path, "file" if path.exists() else "broken link")
-        return _target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
+            raise unreadable(path, error) from error
 
 
 def _sha256(path: Path) -> str:
@@ -425,35 +272,3 @@ def _blake3(file: BinaryIO) -> str:
     while piece := file.read(_READ):
         hasher.update(piece)
     return hasher.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _corrupt(message: str) -> DeliveryError:
-    return DeliveryError(message, reason=Reason.DOWNLOAD_FAILED, corrupt=True)
-
-
-def _target_blocked(path: Path, what: str) -> TargetBlocked:
-    return TargetBlocked(
-        f"{path} is a {what}",
-        remedy="move it away, or give the job another file name, then run the same command again",
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path} can't be read: {error.strerror or error}", remedy="mend the folder, then run the same command again"
-    )
-
-
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"{path} can't be written: {error.strerror or error}",
-        remedy="free space or mend the folder, then run the same command again",
-    )

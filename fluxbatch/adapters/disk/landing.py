@@ -1,0 +1,219 @@
+"""The ``Landing`` port on one temporary file of a ``FolderSink``."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import hashlib
+import io
+import itertools
+import os
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+
+from fluxbatch.adapters.disk.faults import corrupt, storage_error, target_blocked
+from fluxbatch.formats import NotAnImage, inspect_image
+from fluxbatch.model.job import Stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fluxbatch.adapters.disk.sink import FolderSink
+    from fluxbatch.errors import TargetBlocked
+    from fluxbatch.formats import ImageFacts
+
+__all__ = ["FileLanding", "sync_folder"]
+
+_READ: Final = 1 << 20
+_MOST_AT_ONCE: Final = 4 << 20
+"""bytes of an image that is read once for all that is to be found out about it; of a larger one, a piece at a time"""
+_MOST_DURABLE: Final = 4096
+"""folders that are remembered; a job may have one of its own"""
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
+"""what the system says of a path on which something of another kind stands"""
+
+
+class FileLanding:
+    """The ``Landing`` port on one temporary file."""
+
+    def __init__(self, sink: FolderSink, path: Path, fd: int, *, size: int = 0) -> None:
+        self.etag = ""
+        self.md5 = ""
+        self._sink = sink
+        self._path = path
+        self._fd = fd
+        self._size = size
+        self._placed = False
+        self._gone = False
+        self._unsynced = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._size
+
+    def write(self, piece: bytes) -> None:
+        """Append."""
+        view = memoryview(piece)
+        try:
+            while view:
+                written = os.write(self._fd, view)
+                self._size += written
+                view = view[written:]
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+    def restart(self) -> None:
+        """Throw away what came so far."""
+        self.etag = self.md5 = self._unsynced = ""
+        if self._placed or self._gone:
+            self._begin_anew()
+        if not self._size:
+            return
+        try:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self._size = 0
+
+    async def commit(self, filename: str) -> Stored:
+        """Verify, make durable, put in place.
+
+        Raises:
+            TargetBlocked: a folder is there, or a file where one of its folders belongs.
+        """
+        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._sink.threads)
+
+    async def discard(self) -> None:
+        """Give up and leave nothing behind."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            if not self._placed:
+                self._path.unlink(missing_ok=True)
+
+    def _begin_anew(self) -> None:
+        """Go on in a new file: the one that is in place already must not be seen half-written."""
+        path, fd = self._sink.open_part()
+        os.close(self._fd)
+        self._path, self._fd, self._size, self._placed, self._gone = path, fd, 0, False, False
+
+    def _commit(self, filename: str) -> Stored:
+        target = self._sink.root / filename
+        try:
+            facts, size, sha256 = self._inspect()
+            name = f"{filename}.{facts.extension}"
+            target = self._sink.root / name
+            self._put(target, sha256)
+            mtime_ns = os.fstat(self._fd).st_mtime_ns
+        except NotAnImage as error:
+            raise corrupt(f"what was delivered is no complete image: {error}") from error
+        except OSError as error:
+            if os.fstat(self._fd).st_nlink == 0:
+                self._gone, self._size = True, 0  # removed with its folder: these bytes can't land any more
+            raise self._blocked(target, error) or storage_error(target, error) from error
+        with contextlib.suppress(OSError):  # its bytes are safe: nothing is lost with the descriptor
+            os.close(self._fd)
+        self._fd = -1
+        return Stored(name, sha256, size, facts.width, facts.height, mtime_ns)
+
+    def _inspect(self) -> tuple[ImageFacts, int, str]:
+        """What it is, its bytes, and their digest."""
+        data = os.pread(self._fd, _MOST_AT_ONCE, 0)
+        if len(data) < _MOST_AT_ONCE and len(data) == self._size:
+            facts = inspect_image(io.BytesIO(data))
+            self._check(hashlib.md5(data, usedforsecurity=False) if self.md5 else None)
+            return facts, len(data), hashlib.sha256(data).hexdigest()
+        with os.fdopen(os.dup(self._fd), "rb") as file:
+            file.seek(0)
+            facts = inspect_image(file)
+        return facts, *self._digest()
+
+    def _digest(self) -> tuple[int, str]:
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        size = 0
+        while piece := os.pread(self._fd, _READ, size):
+            sha256.update(piece)
+            if self.md5:
+                md5.update(piece)
+            size += len(piece)
+        self._check(md5)
+        return size, sha256.hexdigest()
+
+    def _check(self, md5: hashlib._Hash | None) -> None:
+        if md5 is not None and self.md5 and base64.b64encode(md5.digest()).decode() != self.md5:
+            raise corrupt("the bytes don't match the host's checksum")
+
+    def _put(self, target: Path, sha256: str) -> None:
+        durable = self._sink.durable
+        below = self._folders(target)
+        for folder in reversed(below):
+            if not folder.is_dir():
+                durable.discard(folder)  # it may be known from before someone removed it
+                folder.mkdir(exist_ok=True)
+        self._sync(sha256)
+        if not self._placed:
+            os.replace(self._path, target)  # noqa: PTH105  # this is done for each image
+            self._placed = True
+        sync_folder(target.parent)
+        for folder in below:
+            # a folder is there after a power cut only once the one above it was synced, whoever made it
+            if folder not in durable:
+                sync_folder(folder.parent)
+                self._remember(folder)
+
+    def _folders(self, target: Path) -> list[Path]:
+        """Those between the output folder and a target, the inner ones first."""
+        return list(itertools.takewhile(lambda folder: folder != self._sink.root, target.parents))
+
+    def _sync(self, sha256: str) -> None:
+        """Bring the bytes to the disk.
+
+        A failed fsync may leave pages marked as written that never were, so that the next fsync succeeds over bytes
+        that are lost: they are written once more before that.
+        """
+        if self._unsynced:
+            if self._unsynced != sha256:
+                raise corrupt("the disk has lost what was written to it")
+            self._write_again()
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            self._unsynced = sha256
+            raise
+
+    def _write_again(self) -> None:
+        at = 0
+        while piece := os.pread(self._fd, _READ, at):
+            at += os.pwrite(self._fd, piece, at)
+
+    def _remember(self, folder: Path) -> None:
+        durable = self._sink.durable
+        if len(durable) >= _MOST_DURABLE:
+            durable.clear()  # they are synced once more each, that is all
+        durable.add(folder)
+
+    def _blocked(self, target: Path, error: OSError) -> TargetBlocked | None:
+        """What stands in the way of this output alone, if that is what went wrong."""
+        if error.errno not in _IN_THE_WAY:
+            return None
+        for path in reversed(self._folders(target)):
+            if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
+                return target_blocked(path, "file" if path.exists() else "broken link")
+        return target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable.
+
+    Raises:
+        OSError: it can't be.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
