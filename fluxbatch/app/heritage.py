@@ -59,6 +59,9 @@ class Heritage:
         sink: the images.
         adopting: whether files count that are on record for nobody: of jobs that never had an image, of those also
             whose image is not what is asked for, or none.
+
+    Attributes:
+        passed_over: by jobs of the latest batch, the image that would be theirs if nobody had edited it.
     """
 
     def __init__(self, intake: Intake, ledger: View, sink: Sink, adopting: Adopting = "none") -> None:
@@ -69,11 +72,13 @@ class Heritage:
         self._others: set[str] | None = None
         self._orphans_known = False
         self._given_known = False
+        self.passed_over: dict[str, str] = {}
 
     async def find(
         self, batch: Sequence[PlannedJob], records: Mapping[str, Record], presences: Mapping[str, Presence]
     ) -> dict[str, Elsewhere]:
         """Images for jobs of a batch whose own row has none that is asked for and there, by id."""
+        self.passed_over = {}
         wanting = [job for job in batch if _wants(job, records.get(job.id), presences.get(job.id))]
         if not wanting:
             return {}
@@ -148,6 +153,8 @@ class Heritage:
             for job_id, orphan in orphans.items():
                 if there[job_id] is Presence.SAME:
                     found[job_id] = Elsewhere(orphan.stored, Origin.OTHER, f"was {orphan.id}, its image is copied")
+                elif there[job_id] is Presence.ALTERED:
+                    self.passed_over[job_id] = orphan.stored.file
             # one that is gone or edited hides none that is there
             spoilt = {job_id: orphan.id for job_id, orphan in orphans.items() if job_id not in found}
             await anyio.to_thread.run_sync(self._intake.orphans.spoil, list(spoilt.values()))

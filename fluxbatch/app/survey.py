@@ -202,6 +202,9 @@ class Survey:
             retry=self._settings.retry,
             retry_altered=self._settings.retry_altered,
         )
+        passed_over = self._heritage.passed_over.get(job.id)
+        if passed_over and record is None and decision.disposition is Disposition.MAKE:
+            decision = replace(decision, why=f"new; {passed_over} was edited, and is not copied", short=decision.why)
         if not job.needs:
             return Decided(job, record, decision, selected=True, by_lock=by_lock)
         # what isn't planned at all was told as an error

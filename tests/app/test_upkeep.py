@@ -228,6 +228,19 @@ def test_a_job_with_another_id_gets_a_copy_and_the_seed_of_the_original(api: Api
     assert run_command("plan", jobs, "--check", cwd=tmp_path).code == 0
 
 
+def test_an_edited_image_is_not_copied_and_that_is_said(api: Api, tmp_path: Path) -> None:
+    jobs = rows(tmp_path / "jobs.jsonl", cat="A cat", dog="A dog")
+    assert api.run(jobs, cwd=tmp_path).code == 0
+    (tmp_path / "jobs-out" / "cat.jpg").write_bytes(b"retouched")
+    rows(jobs, tiger="A cat", dog="A dog")
+
+    planned = run_command("plan", jobs, "--json", cwd=tmp_path)
+
+    [entry] = [job for job in planned.summary["jobs"] if job["action"] == "make"]
+    assert (entry["id"], entry["why"]) == ("tiger", "new; cat.jpg was edited, and is not copied")
+    assert planned.summary["why"] == {"new": 1}
+
+
 def test_ids_that_are_swapped_are_two_changed_jobs(api: Api, tmp_path: Path) -> None:
     jobs = rows(tmp_path / "jobs.jsonl", a="A cat", b="A dog")
     assert api.run(jobs, cwd=tmp_path).code == 0
