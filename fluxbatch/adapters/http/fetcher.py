@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from fluxbatch.adapters.http.connect import ForbiddenAddress, is_loopback, is_public
+from fluxbatch.adapters.http.patience import Patience
 from fluxbatch.adapters.http.reply import seconds_to_wait
 from fluxbatch.errors import DeliveryError
 from fluxbatch.model.state import Reason
@@ -60,7 +60,7 @@ class HttpFetcher:
     async def fetch(self, lease: Lease, landing: Landing) -> None:
         """Transfer the result into the landing."""
         try:
-            with anyio.fail_after(self._settings.download_stall_s) as patience:
+            with Patience(self._settings.download_stall_s) as patience:
                 begun = self._clock.monotonic()
                 response = await self._open(lease.url, landing)
                 async with response:
@@ -80,6 +80,8 @@ class HttpFetcher:
             raise _failed(clean(str(cause) or type(cause).__name__)) from None
         except ValueError:  # aiohttp and the codecs of the standard library, over a host that can't be one
             raise _failed(_UNUSABLE) from None
+        if patience.ran_out:
+            raise _failed(f"no byte for {self._settings.download_stall_s:g} s")
 
     async def _open(self, text: str, landing: Landing) -> aiohttp.ClientResponse:
         url = _as_issued(text)
@@ -126,17 +128,16 @@ class HttpFetcher:
         transfer: Transfer,
         lease: Lease,
         landing: Landing,
-        patience: anyio.CancelScope,
+        patience: Patience,
     ) -> None:
         while not content.at_eof():
             piece = await content.readany()
             if landing.size + len(piece) > self._settings.max_image_bytes:
                 raise _failed(f"the result has more than {self._settings.max_image_bytes} bytes")
             landing.write(piece)
-            now = self._clock.monotonic()
-            patience.deadline = now + self._settings.download_stall_s
+            patience.last(self._settings.download_stall_s)
             left_s = lease.deadline - self._clock.now()
-            slow = self._peers.grew(transfer, landing.size, now, left_s=left_s)
+            slow = self._peers.grew(transfer, landing.size, self._clock.monotonic(), left_s=left_s)
             if slow is not None:
                 # what came is kept: the next try goes on from there, over another connection
                 raise _failed(f"{slow.own:.0f} B/s, others on this host {slow.others:.0f} B/s")

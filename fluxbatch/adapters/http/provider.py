@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import aiohttp
-import anyio
 import anyio.to_thread
 import pybase64
 
 from fluxbatch.adapters.http.answer import AnswerReader, TooLarge, decode_base64
 from fluxbatch.adapters.http.body import RequestBody, UploadGate, segments
+from fluxbatch.adapters.http.patience import Patience
 from fluxbatch.adapters.http.reply import complaint_of, find_image, http_date, request_id_of
 from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.model.answer import Granted, Inline, Refused, Verdict
@@ -105,9 +105,8 @@ class GatewayProvider:
 
     async def _exchange(self, job: PlannedJob, reader: AnswerReader) -> _Heard | Verdict:
         """Send the request and read its answer, as long as there is progress."""
-        with anyio.CancelScope() as patience:
+        with Patience(self._settings.upload_stall_s) as patience:
             body = RequestBody(segments(job), self._source, self._gate, lambda sent: self._extend(patience, sent=sent))
-            self._extend(patience, sent=False)
             try:
                 response = await self._post(body)
                 lost = await self._read(response, reader, patience)
@@ -123,9 +122,8 @@ class GatewayProvider:
             return judge_loss(Loss.TIMEOUT, f"no answer within {self._settings.request_timeout_s:g} s of sending")
         return judge_loss(Loss.UPLOAD, f"no progress in sending for {self._settings.upload_stall_s:g} s")
 
-    def _extend(self, patience: anyio.CancelScope, *, sent: bool) -> None:
-        seconds = self._settings.request_timeout_s if sent else self._settings.upload_stall_s
-        patience.deadline = self._clock.monotonic() + seconds
+    def _extend(self, patience: Patience, *, sent: bool) -> None:
+        patience.last(self._settings.request_timeout_s if sent else self._settings.upload_stall_s)
 
     async def _post(self, body: RequestBody) -> aiohttp.ClientResponse:
         return await self._session.post(
@@ -137,7 +135,7 @@ class GatewayProvider:
             proxy_headers=self._proxy.headers,
         )
 
-    async def _read(self, response: aiohttp.ClientResponse, reader: AnswerReader, patience: anyio.CancelScope) -> str:
+    async def _read(self, response: aiohttp.ClientResponse, reader: AnswerReader, patience: Patience) -> str:
         """Read until the JSON is complete. What broke the answer off, empty if nothing did."""
         read = 0
         try:
@@ -148,8 +146,7 @@ class GatewayProvider:
                     break
                 if reader.is_json:
                     # an image inside the answer may take longer to arrive than an answer may keep us waiting
-                    stall = self._clock.monotonic() + self._settings.download_stall_s
-                    patience.deadline = max(patience.deadline, stall)
+                    patience.last_at_least(self._settings.download_stall_s)
         except TooLarge:
             return f"the answer is larger than {self._settings.max_answer_bytes >> 20} MB"
         except (aiohttp.ClientError, OSError) as error:
