@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test test-slow coverage check lint bench fmt lock clean help
+.PHONY: demo test test-slow coverage check lint bench bench-quick fmt lock clean help
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
@@ -91,8 +91,11 @@ lint: .venv/.ready
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 
-bench: .venv/.ready ## Run the benchmarks
-	@$(PY) -m benchmarks
+bench: .venv/.ready ## Run the benchmarks (half an hour; BENCH_FLAGS='--json FILE --picture FILE.svg')
+	@$(PY) -m benchmarks $(BENCH_FLAGS)
+
+bench-quick: .venv/.ready ## The same, smaller, in two minutes
+	@$(PY) -m benchmarks --quick $(BENCH_FLAGS)
 
 fmt: .venv/.ready ## Format, and fix what ruff can fix
 	@$(PY) -m ruff check --fix-only
@@ -109,4 +112,4 @@ clean: ## Remove caches, build products and simulated images (.venv and paid ima
 	@find fluxbatch tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import subprocess
 import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,14 @@ _PROBES = 200
 
 
 def about(contestants: Sequence[Contestant], folder: Path) -> dict[str, str]:
-    packages = dict.fromkeys(package for one in contestants for package in one.packages)
+    versions = dict.fromkeys(version for one in contestants for version in one.version().split(", "))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb():.0f} GB, load {os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "versions": ", ".join(f"{package} {metadata.version(package)}" for package in packages),
+        "versions": ", ".join(versions),
+        "server": f"one process, {'uvloop' if importlib.util.find_spec('uvloop') else 'asyncio'}",
         "commit": _commit(),
         "files": f"in {folder.parent}, making one takes {_new_file_us(folder):.0f} µs CPU",
     }

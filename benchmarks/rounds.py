@@ -5,24 +5,26 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.contestants import OURS
 from benchmarks.measure import RunFailed, measure
 from benchmarks.serving import serving
 from benchmarks.workloads import START_UP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
+    from benchmarks.certificates import Certificates
     from benchmarks.contestants import Contestant
     from benchmarks.measure import Usage
     from benchmarks.peers.task import Task
-    from benchmarks.photos import Photos
+    from benchmarks.photos import Images, Photos
     from benchmarks.serving import Counts, Server
     from benchmarks.workloads import Workload
 
-_KEY: Final = "sk-bench-0123456789abcdef"
+KEY: Final = "sk-bench-0123456789abcdef"
 _PROMPT: Final = "A product on a beach at golden hour, shot from above, soft shadows, number {}"
 
 
@@ -47,9 +49,12 @@ class Ground:
     folder: Path
     tree: Path
     photos: Photos
-    image: Path
+    images: Images
+    certificates: Certificates | None
     tell: Callable[[str], None]
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    failed: list[str] = field(default_factory=list)
+    """peers that are out of a workload"""
 
     def new_folder(self) -> Path:
         made = self.folder / f"run-{next(self.numbers)}"
@@ -58,30 +63,49 @@ class Ground:
 
 
 def compete(contestants: Sequence[Contestant], workload: Workload, rounds: int, ground: Ground) -> Iterator[Run]:
-    """Interleaved, in an order that turns: what else the machine does hits all of them alike."""
-    with serving(ground.image, workload.latency_ms) as server:
+    """Interleaved, in an order that turns: what else the machine does hits all of them alike.
+
+    A peer that fails is out of this workload.
+
+    Raises:
+        RunFailed: fluxbatch failed.
+    """
+    image = ground.images.get(workload.image)
+    contestants = [one for one in contestants if workload.group == "downloads" or not one.only_fetches]
+    out: set[str] = set()
+    with serving(image, workload.latency_ms, ground.certificates if workload.tls else None) as server:
         if workload == START_UP:
             for contestant in contestants:  # unmeasured: byte code and disk caches
-                _once(contestant, workload, server, ground)
+                once(contestant, workload, server, ground)
         for number in range(rounds):
             turn = number % len(contestants)
             for contestant in [*contestants[turn:], *contestants[:turn]]:
-                usage, counts = _once(contestant, workload, server, ground)
+                if contestant.name in out:
+                    continue
+                try:
+                    usage, counts = once(contestant, workload, server, ground)
+                except RunFailed as failure:
+                    if contestant.name == OURS:
+                        raise
+                    out.add(contestant.name)
+                    ground.failed.append(f"{contestant.name} at {workload.name}")
+                    ground.tell(f"{contestant.name} is out of {workload.name}: {failure}")
+                    continue
                 ground.tell(f"{workload.name}, round {number + 1}: {contestant.name} {usage.cpu_s:.2f} s CPU")
                 yield Run(workload.name, contestant.name, number, usage, counts)
 
 
-def server_loop(ground: Ground) -> str:
-    with serving(ground.image, 0) as server:
-        return server.loop
+def once(contestant: Contestant, workload: Workload, server: Server, ground: Ground) -> tuple[Usage, Counts]:
+    """One measured run, whose images are checked.
 
-
-def _once(contestant: Contestant, workload: Workload, server: Server, ground: Ground) -> tuple[Usage, Counts]:
+    Raises:
+        RunFailed: it failed, or did not make what it was asked for.
+    """
     folder = ground.new_folder()
     out = folder / "out"
     out.mkdir()
     try:
-        task = _task(workload, server, out, ground.photos)
+        task = task_of(workload, server, out, ground.photos)
         prepared = contestant.prepare(task, folder)
         before = server.counts()
         usage = measure(
@@ -92,15 +116,15 @@ def _once(contestant: Contestant, workload: Workload, server: Server, ground: Gr
             seconds=workload.seconds,
         )
         counts = server.counts().since(before)
-        _check(task, counts, out, ground.image.read_bytes())
+        check(task, counts, ground.images.get(workload.image), posts=0 if contestant.only_fetches else workload.jobs)
     except RunFailed as failure:
         raise RunFailed(f"{contestant.name}, {workload.name}: {failure}") from None
     finally:
-        _empty(folder)
+        empty(folder)
     return usage, counts
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
     """Free the space but keep the files: ext4 takes 60 to 300 s to forget deleted ones, and until then making a file
     costs up to a millisecond more, which would be put down to whoever comes next."""
     for path in folder.rglob("*"):
@@ -108,16 +132,17 @@ def _empty(folder: Path) -> None:
             os.truncate(path, 0)
 
 
-def _task(workload: Workload, server: Server, out: Path, photos: Photos) -> Task:
+def task_of(workload: Workload, server: Server, out: Path, photos: Photos) -> Task:
     return {
         "base_url": server.base_url,
-        "key": _KEY,
+        "authority": str(server.authority or ""),
+        "key": KEY,
         "model": workload.model,
         "slots": workload.slots,
         "out": str(out),
         "jobs": [
             {
-                "id": f"job-{number:04}",
+                "id": f"job-{number:05}",
                 "prompt": _PROMPT.format(number),
                 "photos": [
                     str(photos.get(workload.kind, number * workload.photos + place)) for place in range(workload.photos)
@@ -128,12 +153,21 @@ def _task(workload: Workload, server: Server, out: Path, photos: Photos) -> Task
     }
 
 
-def _check(task: Task, counts: Counts, out: Path, image: bytes) -> None:
+def check(task: Task, counts: Counts, image: Path, *, posts: int) -> None:
     """All images are there, byte for byte, from exactly one request and one download each."""
     jobs = len(task["jobs"])
-    if (counts.posts, counts.gets, counts.refused) != (jobs, jobs, 0):
+    if (counts.posts, counts.gets, counts.refused) != (posts, jobs, 0):
         raise RunFailed(f"{jobs} jobs made {counts.posts} requests, {counts.gets} downloads, {counts.refused} refused")
+    whole = image.read_bytes()
+    names: dict[str, list[str]] = {}
+    for path in Path(task["out"]).iterdir():
+        names.setdefault(path.name.partition(".")[0], []).append(path.name)
     for job in task["jobs"]:
-        found = list(out.glob(f"{job['id']}.*"))
-        if len(found) != 1 or found[0].read_bytes() != image:
+        found = names.get(job["id"], [])
+        if len(found) != 1 or not _holds(f"{task['out']}/{found[0]}", whole):
             raise RunFailed(f"the image of {job['id']} is missing or damaged")
+
+
+def _holds(path: str, whole: bytes) -> bool:
+    with open(path, "rb") as file:  # noqa: PTH123  # one of tens of thousands
+        return file.read() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from benchmarks.certificates import Certificates
+
 _PATIENCE_S: Final = 10.0
-_DIRECT: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +46,35 @@ class Counts:
 class Server:
     origin: str
     loop: str
+    authority: Path | None = None
 
     @property
     def base_url(self) -> str:
         return f"{self.origin}/v1"
 
     def counts(self) -> Counts:
-        with _DIRECT.open(f"{self.origin}/counts", timeout=_PATIENCE_S) as answer:
+        context = ssl.create_default_context(cafile=self.authority) if self.authority else None
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with direct.open(f"{self.origin}/counts", timeout=_PATIENCE_S) as answer:
             return Counts(**json.load(answer))
 
 
 @contextmanager
-def serving(image: Path, latency_ms: int) -> Iterator[Server]:
+def serving(image: Path, latency_ms: int = 0, certificates: Certificates | None = None) -> Iterator[Server]:
     """A server of its own for one workload."""
+    command = [sys.executable, "-m", "benchmarks.server", "--image", str(image), "--latency-ms", str(latency_ms)]
+    if certificates:
+        command += ["--certificate", str(certificates.server)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.server", "--image", str(image), "--latency-ms", str(latency_ms)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        env=clean_environment(),
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=clean_environment()
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Server(**json.loads(process.stdout.readline()))
+        facts = json.loads(process.stdout.readline())
+        yield Server(**facts, authority=certificates.authority if certificates else None)
     finally:
         process.stdin.close()
         try:

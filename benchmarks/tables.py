@@ -2,66 +2,111 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.figures import Cost, Ratio, Spread
+    from benchmarks.figures import Figures, Spread
+
+_NOTE: Final = """\
+CPU is user + system time of the contestant's own process; ms/job and MB/slot are what is left of it after taking off
+one job of text with the start-up of the process. Wall time is of a machine that does other things too; server is the
+busy share of the server's one core. Every image of every run was compared byte for byte, and every job took one
+request and one download (curl and aria2c: one download, no request)."""
 
 
-def cost_table(costs: Sequence[Cost]) -> str:
-    head = ["workload", "", "CPU s", "user", "sys", "ms/job", "peak MB", "MB/slot", "wall s", "server"]
-    rows = [
-        [
-            cost.workload,
-            cost.contestant,
-            f"{cost.cpu_s:.2f}",
-            f"{cost.user_s:.2f}",
-            f"{cost.sys_s:.2f}",
-            "" if cost.per_job_ms is None else f"{cost.per_job_ms:.2f}",
-            f"{cost.peak_mb:.0f}",
-            f"{cost.slot_mb:.2f}",
-            f"{cost.wall_s:.2f}",
-            f"{cost.server_busy:.0%}",
-        ]
-        for cost in costs
-    ]
-    return _table(head, rows)
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table, and the same as ``facts`` for machines, under ``key``; the first ``words`` columns hold text."""
+
+    key: str
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    facts: Sequence[dict[str, Any]]
+    note: str = ""
+    words: int = 2
+
+    def __str__(self) -> str:
+        return "\n".join([f"== {self.title}", self._table(), *([self.note] if self.note else [])])
+
+    def _table(self) -> str:
+        widths = [max(len(line[place]) for line in [self.head, *self.rows]) for place in range(len(self.head))]
+        return "\n".join(self._line(line, widths) for line in [self.head, *self.rows])
+
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        pairs = enumerate(zip(cells, widths, strict=True))
+        padded = (cell.ljust(width) if place < self.words else cell.rjust(width) for place, (cell, width) in pairs)
+        return "  ".join(padded).rstrip()
 
 
-def ratio_table(ratios: Sequence[Ratio]) -> str:
-    head = ["workload", "", "CPU", "user CPU", "CPU beyond start-up", "peak memory"]
-    rows = [
-        [
-            ratio.workload,
-            f"{ratio.above} ÷ {ratio.below}",
-            _shown(ratio.cpu),
-            _shown(ratio.user),
-            _shown(ratio.work),
-            _shown(ratio.peak),
-        ]
-        for ratio in ratios
-    ]
-    return _table(head, rows)
-
-
-def _shown(spread: Spread | None) -> str:
+def shown(spread: Spread | None, digits: int = 2) -> str:
     if spread is None:
         return "-"
     if spread.low == spread.high:
-        return f"{spread.median:.2f}"
-    return f"{spread.median:.2f} ({spread.low:.2f} to {spread.high:.2f})"
+        return f"{spread.median:.{digits}f}"
+    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f} to {spread.high:.{digits}f})"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[place]) for line in [head, *rows]) for place in range(len(head))]
-    return "\n".join(_line(line, widths) for line in [head, *rows])
+def competition(figures: Figures) -> list[Section]:
+    return [_ratios(figures), _shares(figures), _costs(figures)]
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    words = [
-        cell.ljust(width) if place < 2 else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+def _ratios(figures: Figures) -> Section:
+    ratios = figures.ratios()
+    rows = [
+        [
+            one.workload,
+            f"{one.above} ÷ {one.below}",
+            *(shown(spread) for spread in (one.cpu, one.user, one.work, one.peak, one.wall)),
+        ]
+        for one in ratios
     ]
-    return "  ".join(words).rstrip()
+    return Section(
+        "ratios",
+        "ratios",
+        ["workload", "", "CPU", "user CPU", "CPU beyond start-up", "peak memory", "wall"],
+        rows,
+        list(map(asdict, ratios)),
+        "Taken within a round; the median of the rounds, lowest to highest in brackets.",
+    )
+
+
+def _shares(figures: Figures) -> Section:
+    shares = figures.shares()
+    return Section(
+        "shares",
+        "share of the ideal throughput (jobs × latency ÷ slots)",
+        ["workload", "", "whole process", "beyond start-up"],
+        [[one.workload, one.contestant, shown(one.whole), shown(one.beyond_start_up)] for one in shares],
+        list(map(asdict, shares)),
+    )
+
+
+def _costs(figures: Figures) -> Section:
+    costs = figures.costs()
+    rows = [
+        [
+            one.workload,
+            one.contestant,
+            shown(one.cpu),
+            f"{one.user_s:.2f}",
+            f"{one.sys_s:.2f}",
+            "" if one.per_job_ms is None else f"{one.per_job_ms:.2f}",
+            shown(one.peak, 0),
+            "" if one.slot_mb is None else f"{one.slot_mb:.2f}",
+            shown(one.wall),
+            f"{one.server_busy:.0%}",
+        ]
+        for one in costs
+    ]
+    return Section(
+        "costs",
+        "costs",
+        ["workload", "", "CPU s", "user", "sys", "ms/job", "peak MB", "MB/slot", "wall s", "server"],
+        rows,
+        list(map(asdict, costs)),
+        _NOTE,
+    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TypedDict
+from typing import Final, TypedDict
+
+AHEAD: Final = "ahead-"
+"""begins the ids of jobs that are not looked at"""
 
 
 class Job(TypedDict):
@@ -15,6 +18,8 @@ class Job(TypedDict):
 
 class Task(TypedDict):
     base_url: str
+    authority: str
+    """file of the certificate to trust, if it is TLS"""
     key: str
     model: str
     slots: int
