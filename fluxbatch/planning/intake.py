@@ -148,6 +148,8 @@ class Intake:
             if not rows:
                 break
             yield planner.plan(rows)
+        for rows in self._scratch.dropped(_BATCH):
+            planner.look(rows)
         self._photos.close()
 
     def choose(self, only: Sequence[str] = (), *, sample: int | None = None, seed: int = 0) -> int:

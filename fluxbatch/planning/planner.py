@@ -67,6 +67,15 @@ class Planner:
         What they need was planned before, by an earlier call.
         """
         bodies = [Body.unpack(row.body) for row in rows]
+        jobs = self._checked(rows, bodies)
+        self._upstream.remember(jobs, [body.variant for body in bodies])
+        return jobs
+
+    def look(self, rows: Sequence[StagedRow]) -> None:
+        """Find what is wrong with rows that can be no jobs of this plan."""
+        self._checked(rows, [Body.unpack(row.body) for row in rows])
+
+    def _checked(self, rows: Sequence[StagedRow], bodies: Sequence[Body]) -> list[PlannedJob]:
         self._forget_some()
         strange = {
             (row.source, ref)
@@ -76,9 +85,7 @@ class Planner:
         }
         self._photos.prepare([self._path(source, ref) for source, ref in strange])
         self._upstream.prepare([ref["job"] for body in bodies for ref in body.images if isinstance(ref, dict)])
-        jobs = [self._job(row, body) for row, body in zip(rows, bodies, strict=True)]
-        self._upstream.remember(jobs, [body.variant for body in bodies])
-        return jobs
+        return [self._job(row, body) for row, body in zip(rows, bodies, strict=True)]
 
     def _job(self, row: StagedRow, body: Body) -> PlannedJob:
         flaws: list[Flaw] = []

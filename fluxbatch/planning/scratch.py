@@ -27,6 +27,7 @@ PRAGMA temp_store = FILE;
 CREATE TABLE row (
   position INTEGER PRIMARY KEY, source INTEGER, id TEXT, filename TEXT, key TEXT, body BLOB
 );
+CREATE TABLE dropped AS SELECT * FROM row;
 CREATE TABLE job (turn INTEGER PRIMARY KEY, body BLOB);
 CREATE TABLE photo (path TEXT PRIMARY KEY, body BLOB) WITHOUT ROWID;
 CREATE TABLE need (position INTEGER, upstream TEXT, PRIMARY KEY (position, upstream)) WITHOUT ROWID;
@@ -41,8 +42,9 @@ JOIN row AS first ON first.position = taken.position
 ORDER BY row.position
 """
 _DROP: Final = """
-DELETE FROM row
-WHERE EXISTS (SELECT 1 FROM row AS first WHERE first.{column} = row.{column} AND first.position < row.position)
+INSERT INTO dropped SELECT * FROM row
+WHERE EXISTS (SELECT 1 FROM row AS first WHERE first.{column} = row.{column} AND first.position < row.position);
+DELETE FROM row WHERE position IN (SELECT position FROM dropped);
 """
 
 
@@ -135,7 +137,8 @@ class Scratch:
             for found in cursor:
                 yield Clash(*found)
             with translated():
-                self.db.execute(_DROP.format(column=column))
+                for statement in _DROP.format(column=column).split(";"):
+                    self.db.execute(statement)
 
     def rows(self, batch: int) -> Iterator[list[StagedRow]]:
         """All rows that need no other, in order, in batches."""
@@ -149,6 +152,14 @@ class Scratch:
             rows = [StagedRow(*columns) for columns in found]
             yield rows
             after = rows[-1].position
+
+    def dropped(self, batch: int) -> Iterator[list[StagedRow]]:
+        """The rows that were dropped for a clash, in batches."""
+        after = 0
+        query = "SELECT rowid, * FROM dropped WHERE rowid > ? ORDER BY rowid LIMIT ?"
+        while found := self._page(query, after, batch):
+            yield [StagedRow(*columns) for _, *columns in found]
+            after = found[-1][0]
 
     def row(self, job_id: str) -> StagedRow:
         """The row of a job that there is."""

@@ -417,3 +417,17 @@ def test_a_table_that_breaks_off_is_counted_as_far_as_it_goes(desk: Desk) -> Non
 
     assert [job.id for job in taken.jobs] == ["x-1", "x-2"]
     assert taken.lines[0].startswith("a.json:3: error: catalog.rows: a.csv can't be read to its end")
+
+
+def test_a_row_whose_id_is_taken_is_looked_at_all_the_same(desk: Desk) -> None:
+    """Else its photo would be complained about once the id is mended."""
+    desk.photo("mug.jpg")
+    desk.write("a.csv", "sku,photo\na,mug.jpg\na,mgu.jpg\nb,mug.jpg\n")
+
+    taken = desk.take("a.json", catalog(id="{{ sku }}", images=["{{ photo }}"]))
+
+    assert [line.partition(" (")[0] for line in taken.lines] == [
+        "a.csv:3: error: [a] id: the id 'a' is taken by a.csv:2",
+        "a.csv:3: error: [a] images[1]: mgu.jpg: there is no such file",
+    ]
+    assert ([job.id for job in taken.jobs], taken.unusable) == (["a", "b"], 1)
