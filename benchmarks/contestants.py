@@ -114,10 +114,10 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Curl:
-    """Given all URLs in one file."""
+class _Downloader:
+    """A program that fetches, given all URLs in one file."""
 
-    name: str = "curl"
+    name: str
     only_fetches: bool = True
 
     def missing(self) -> str:
@@ -125,6 +125,11 @@ class Curl:
 
     def version(self) -> str:
         return _first_words(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Curl(_Downloader):
+    name: str = "curl"
 
     def prepare(self, task: Task, folder: Path) -> Prepared:
         path = folder / "urls.txt"
@@ -136,17 +141,8 @@ class Curl:
 
 
 @dataclass(frozen=True, slots=True)
-class Aria2:
-    """Likewise."""
-
+class Aria2(_Downloader):
     name: str = "aria2c"
-    only_fetches: bool = True
-
-    def missing(self) -> str:
-        return "" if shutil.which(self.name) else self.name
-
-    def version(self) -> str:
-        return _first_words(self.name)
 
     def prepare(self, task: Task, folder: Path) -> Prepared:
         path = folder / "urls.txt"

@@ -19,6 +19,7 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 import fluxbatch
 from fluxbatch.planning.fingerprint import fingerprint
 from tests.app.stage import KEY, results, sha256
+from tests.pictures import saved, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,20 +35,6 @@ HEIC = importlib.util.find_spec("pillow_heif") is not None
 
 
 # ------------------------------------------------------------------------------------------------------- the photos
-def scene(size: tuple[int, int] = SIZE) -> Image.Image:
-    """Every corner of another colour, so that no turn is like another."""
-    corners = Image.new("RGB", (2, 2))
-    for number, colour in enumerate([(220, 30, 30), (30, 200, 30), (30, 30, 220), (220, 220, 220)]):
-        corners.putpixel((number % 2, number // 2), colour)
-    return corners.resize(size, Image.Resampling.NEAREST)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def lying() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6

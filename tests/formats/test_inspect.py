@@ -6,22 +6,16 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image, features
 
 from fluxbatch.formats import ImageFacts, NotAnImage, inspect_image
+from tests.pictures import saved
 
 PHOTOS = sorted(
     path for path in (Path(__file__).parents[2] / "jobs/photos").iterdir() if path.suffix in {".jpg", ".png", ".webp"}
 )
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def facts_of(data: bytes) -> ImageFacts:

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import pillow_heif
@@ -35,6 +35,7 @@ from fluxbatch.model.job import Fit, Fitting, Photo
 from fluxbatch.policy.fitting import LARGEST_FILE, fitting_of
 from fluxbatch.testing import MemoryFitter, MemorySource
 from fluxbatch.testing.conformance import case_name, fitter
+from tests.pictures import saved, scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,20 +148,6 @@ async def test_pillow_fitter(case: fitter.Case, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------- the pixels
-def scene(size: tuple[int, int] = SIZE) -> Image.Image:
-    """Every corner of another colour, so that no turn is like another."""
-    corners = Image.new("RGB", (2, 2))
-    for number, colour in enumerate([(220, 30, 30), (30, 200, 30), (30, 30, 220), (220, 220, 220)]):
-        corners.putpixel((number % 2, number // 2), colour)
-    return corners.resize(size, Image.Resampling.NEAREST)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 def turned(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FileLanding", "sync_folder"]
 
 _READ: Final = 1 << 20
-_MOST_AT_ONCE: Final = 4 << 20
+_MOST_AT_ONCE: Final = 1 << 20
 """bytes of an image that is read once for all that is to be found out about it; of a larger one, a piece at a time"""
 _MOST_DURABLE: Final = 4096
 """folders that are remembered; a job may have one of its own"""
@@ -122,11 +122,12 @@ class FileLanding:
 
     def _inspect(self) -> tuple[ImageFacts, int, str]:
         """What it is, its bytes, and their digest."""
-        data = os.pread(self._fd, _MOST_AT_ONCE, 0)
-        if len(data) < _MOST_AT_ONCE and len(data) == self._size:
-            facts = inspect_image(io.BytesIO(data))
-            self._check(hashlib.md5(data, usedforsecurity=False) if self.md5 else None)
-            return facts, len(data), hashlib.sha256(data).hexdigest()
+        if self._size <= _MOST_AT_ONCE:
+            data = os.pread(self._fd, self._size + 1, 0)
+            if len(data) == self._size:
+                facts = inspect_image(io.BytesIO(data))
+                self._check(hashlib.md5(data, usedforsecurity=False) if self.md5 else None)
+                return facts, len(data), hashlib.sha256(data).hexdigest()
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             facts = inspect_image(file)
