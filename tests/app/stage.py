@@ -213,6 +213,11 @@ def sha256(data: bytes | Path) -> str:
     return hashlib.sha256(data if isinstance(data, bytes) else data.read_bytes()).hexdigest()
 
 
+def jobs_into(folder: Path) -> Path:
+    """A copy of the examples, without the images that somebody has made of them."""
+    return Path(shutil.copytree(REPO / "jobs", folder, ignore=shutil.ignore_patterns("*-out", "*-out-simulated")))
+
+
 def photos_into(folder: Path, *names: str) -> Path:
     """Copies of the real photos; all of them without names."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import jsonschema
@@ -14,7 +13,7 @@ import fluxbatch
 from fluxbatch.app.look import validate
 from fluxbatch.planning.intake import ManifestFile
 from fluxbatch.planning.reading.yaml_document import parse_yaml
-from tests.app.stage import KEY, REPO, leftovers, results, serving, sha256
+from tests.app.stage import KEY, REPO, jobs_into, leftovers, results, serving, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,9 +83,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder, without what runs by hand have left there."""
-    folder = tmp_path_factory.mktemp("examples") / "jobs"
-    shutil.copytree(JOBS, folder, ignore=shutil.ignore_patterns("*-out", "*-out-simulated"))
-    return folder
+    return jobs_into(tmp_path_factory.mktemp("examples") / "jobs")
 
 
 def test_these_are_all_of_them() -> None:

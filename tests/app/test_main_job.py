@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from fluxbatch.simulator import Faults
-from tests.app.stage import PHOTOS, REPO, leftovers, photos_into, results, run_command, serving, sha256, write_rows
+from tests.app.stage import PHOTOS, jobs_into, leftovers, photos_into, results, run_command, serving, sha256, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,8 +27,7 @@ DEMO = {
 
 
 def demo(folder: Path) -> Path:
-    shutil.copytree(REPO / "jobs", folder)
-    return folder / "demo-out"
+    return jobs_into(folder) / "demo-out"
 
 
 def test_the_exact_bytes_of_each_photo_arrive_in_order_and_what_was_served_lands(api: Api, tmp_path: Path) -> None:
