@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from fluxbatch.planning.scratch import Scratch
 
 __all__ = ["Orphan", "Orphans"]
+
+_FREE: Final = """
+SELECT id, body, listed FROM orphan AS one
+WHERE fingerprint = ? AND heir IS NULL AND NOT EXISTS (
+    SELECT 1 FROM orphan AS twin
+    WHERE twin.fingerprint = one.fingerprint AND twin.sha256 = one.sha256 AND twin.heir > ''
+) ORDER BY id LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +83,13 @@ class Orphans:
     def inherit(self, job_id: str, fingerprint: str) -> Orphan | None:
         """The orphan that a job takes over, if there is one of its fingerprint; asked again, it is the same one.
 
-        Each is given to one job alone: two jobs that ask for the same get two images.
+        Each is given to one job alone, with all copies of it: two jobs that ask for the same get two images.
         """
         with translated():
             mine = "SELECT id, body, listed FROM orphan WHERE heir = ? AND fingerprint = ? AND NOT given"
             found = self._db.execute(mine, (job_id, fingerprint)).fetchone()
             if found is None:
-                free = "SELECT id, body, listed FROM orphan WHERE fingerprint = ? AND heir IS NULL ORDER BY id LIMIT 1"
-                found = self._db.execute(free, (fingerprint,)).fetchone()
+                found = self._db.execute(_FREE, (fingerprint,)).fetchone()
                 if found is not None:
                     self._db.execute("UPDATE orphan SET heir = ? WHERE id = ?", (job_id, found[0]))
         return None if found is None else _orphan(*found)

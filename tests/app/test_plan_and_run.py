@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import anyio
 import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fluxbatch.app.outline import outline
@@ -75,10 +75,14 @@ class Image:
 
     key: Key
     file: Path
-    made: int
-    """when it was; a copy is as old as its original"""
+    made: tuple[int, str]
+    """in which run, and for which job; a copy was made when its original was"""
     edited: bool = False
     gone: bool = False
+
+    @property
+    def spoilt(self) -> bool:
+        return self.edited or self.gone
 
     def is_for(self, key: Key) -> bool:
         return self.key == key and not self.gone
@@ -210,11 +214,13 @@ class World:
             found |= {f"{sku}-{scene}": (("product", sku, take, scene), "") for scene in SCENES}
         for name in sorted(self.rows, key=self._depth):
             row = self.rows[name]
-            for ids in row.parts(name):
+            for variant, ids in enumerate(row.parts(name), 1):
                 before = row.needs
                 for step, job_id in enumerate(ids, 1):
                     first = self.photos[row.photo] if row.photo and not before else None
-                    key = (row.prompt(step), first, found[before][0] if before else None)
+                    # the first steps of variants are asked for in the same words; what follows is of another image
+                    source = (found[before][0], variant if step > 1 else 1) if before else None
+                    key = (row.prompt(step), first, source)
                     found[job_id] = key, before
                     before = job_id
         return found
@@ -234,23 +240,16 @@ class World:
     def expected(self, retry: str) -> Expected:
         """What a run over everything is to do."""
         asked, found, dead = self.asked(), Expected(), set[str]()
-        given = {(image.key, image.made) for name, image in self.images.items() if name in asked}
-        left = [
-            name
-            for name, image in sorted(self.images.items())
-            if name not in asked and (image.key, image.made) not in given
-        ]
-        for job_id, (key, needs) in asked.items():
+        wanting = []
+        for job_id, (key, _) in asked.items():
             image = self.images.get(job_id)
-            if image is not None and image.is_for(key) and not (image.edited and retry == "altered"):
+            if image is None or not image.is_for(key) or (image.edited and retry == "altered"):
+                wanting.append(job_id)
+        found.copy = self._inherited([job_id for job_id in wanting if job_id not in self.paid])
+        for job_id in wanting:
+            key, needs = asked[job_id]
+            if job_id in found.copy:
                 continue
-            if job_id not in self.paid:
-                whole = (name for name in left if not (self.images[name].edited or self.images[name].gone))
-                heritage = next((name for name in whole if self.images[name].key == key), None)
-                if heritage is not None:
-                    left.remove(heritage)
-                    found.copy[job_id] = self.images[heritage]
-                    continue
             if self.failed.get(job_id) == key and retry != "moderated":
                 dead.add(job_id)
             elif needs in dead:
@@ -258,6 +257,27 @@ class World:
                 found.refuse.add(job_id)
             else:
                 found.make.add(job_id)
+        return found
+
+    def _inherited(self, wanting: list[str]) -> dict[str, Image]:
+        """The images of ids that nobody asks for any more, one for each that wants it, with all copies of it."""
+        asked, found = self.asked(), dict[str, Image]()
+        gone = {image.made for name, image in self.images.items() if name in asked}
+        left = [name for name in sorted(self.images) if name not in asked]
+        while wanting:
+            taken: dict[str, str] = {}
+            for job_id in wanting:
+                free = (name for name in left if self.images[name].key == asked[job_id][0])
+                name = next((name for name in free if self.images[name].made not in gone), None)
+                if name is not None:
+                    taken[job_id] = name
+                    gone.add(self.images[name].made)
+            # what can't be copied hides no other copy of the same image
+            spoilt = {job_id: name for job_id, name in taken.items() if self.images[name].spoilt}
+            gone -= {self.images[name].made for name in spoilt.values()}
+            found |= {job_id: self.images[name] for job_id, name in taken.items() if job_id not in spoilt}
+            left = [name for name in left if name not in taken.values()]
+            wanting = list(spoilt)
         return found
 
     def note(self, lines: list[dict[str, Any]], touched: set[str], made: set[str], copies: dict[str, Image]) -> None:
@@ -273,7 +293,7 @@ class World:
                 self.paid.add(job_id)
                 self.failed.pop(job_id, None)
                 if job_id in fresh:
-                    when = copies[job_id].made if job_id in copies else self.runs
+                    when = copies[job_id].made if job_id in copies else (self.runs, job_id)
                     self.images[job_id] = Image(key, self.out / line["file"], when)
             elif job_id in fresh and line["error"]["code"] == "moderated":
                 self.failed[job_id] = key
@@ -422,7 +442,13 @@ def kept(entries: dict[str, PlanEntry]) -> set[str]:
     return {entry.id for entry in entries.values() if entry.why.startswith("failed before")}
 
 
+def edited(*edits: tuple[str, int]) -> list[Turn]:
+    return [Turn((edit,), "all", 0, None) for edit in edits]
+
+
 @settings(max_examples=8, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@example(turns=edited(("rename", 0), ("variants", 0)))  # an image and a copy of it, both free, and two that ask for it
+@example(turns=edited(("variants", 2), ("rename", 2)))  # variants of a chain whose first steps are alike
 @given(turns=TURNS)
 def test_what_is_planned_is_what_is_sent(turns: list[Turn]) -> None:
     with a_world() as (api, world):
