@@ -77,7 +77,8 @@ class FolderSink:
 
     async def land(self) -> FileLanding:
         """Begin a landing."""
-        return FileLanding(self, *self.open_part())
+        # in a thread: a file is made only once the filesystem has done with the commits of others
+        return FileLanding(self, *await anyio.to_thread.run_sync(self.open_part))
 
     async def adopt(self, path: Path) -> FileLanding:
         """Begin a landing with the bytes of a local file, which is consumed."""
