@@ -11,7 +11,8 @@ __all__ = ["report"]
 
 _HELP: Final = """Write OUT/report/index.html: each job's inputs and image, prompt, cost, failures, and a few plots.
 
-It opens in a browser as it is, or from any web server. Without OUT it is this folder, or the only output folder below it.
+It opens in a browser as it is, or from any web server. Without OUT it is this folder, or the only output folder
+below it.
 
 \b
   fluxbatch report

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.adapters.fitting.decoder import facts_of
@@ -14,6 +13,7 @@ from fluxbatch.formats import NotAnImage
 from fluxbatch.model.job import Fitting
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
     from fluxbatch.formats import ImageFacts

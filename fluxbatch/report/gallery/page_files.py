@@ -61,7 +61,9 @@ class PageFiles:
             named[asset] = f"{stem}-{self._token}.{ending}"
             self._write(named[asset], (page / asset).read_bytes())
         order = [named["words.js"], *self._scripts, named["plots.js"], named["detail.js"], named["app.js"]]
-        tags = "\n".join(f'<script src="{escape(name)}" defer></script>' for name in [*order, f"about-{self._token}.js"])
+        tags = "\n".join(
+            f'<script src="{escape(name)}" defer></script>' for name in [*order, f"about-{self._token}.js"]
+        )
         html = (page / "index.html").read_text(encoding="utf-8").replace(_SCRIPTS, tags)
         html = html.replace("style.css", named["style.css"])
         temporary = self._folder / f".index.{self._token}.new"

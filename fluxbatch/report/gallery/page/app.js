@@ -108,7 +108,7 @@ FLUXBATCH.begin = (about) => {
     } else if (event.key === "/" && !field) { search.focus(); event.preventDefault(); }
     else if (event.target === search && event.key === "Escape") { search.value = ""; choose(); grid.focus({ preventScroll: true }); }
     else if (event.target === search && (event.key === "Enter" || event.key === "ArrowDown")) { grid.focus({ preventScroll: true }); move(0); event.preventDefault(); }
-    else if (event.target === grid && event.key === "Enter" && found[chosen]) open(found[chosen]);
+    else if (event.target === grid && event.key === "Enter" && found[chosen]) { open(found[chosen]); event.preventDefault(); } // else it would press what gets the focus
     else if (event.target === grid && STEPS[event.key]) { move(chosen + STEPS[event.key]()); event.preventDefault(); }
   });
   dialog.addEventListener("close", () => { grid.focus({ preventScroll: true }); if (returnTo === search) search.focus(); move(chosen); });
