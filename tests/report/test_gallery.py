@@ -79,7 +79,10 @@ def many_jobs(folder: Path) -> Path:
     for first in range(0, 10_000, 500):
         numbers = range(first, first + 500)
         same = {"status": "pending", "model": "m", "inputs": []}
-        files.add([{"id": f"n-{n}", "prompt": f"Number {n}", **same} for n in numbers])
+        jobs: list[dict[str, Any]] = [{"id": f"n-{n}", "prompt": f"Number {n}", **same} for n in numbers]
+        if not first:
+            jobs[7] |= {"status": "failed", "error": {"code": "moderated", "message": "<b>no</b>", "http_status": 400}}
+        files.add(jobs)
     return files.finish({"out": "many", "simulated": False, "at": 0, "timeline": Timeline().as_dict({})})
 
 
@@ -106,7 +109,7 @@ def test_search_filters_keyboard_chain_and_swipe(page: Page, report: Path) -> No
     assert page.locator("#detail-id").inner_text() == "cup-oil"
     assert page.locator(".strip button").all_inner_texts() == ["cup", "cup-oil"]
     page.get_by_role("button", name="Swipe").click()
-    page.wait_for_function("[...document.querySelectorAll('.swipe img')].every(i => i.complete && i.naturalWidth)")
+    page.locator(".swipe img").evaluate_all("all => Promise.all(all.map((image) => image.decode()))")
     page.keyboard.press("Escape")
     page.keyboard.press("/")
     page.keyboard.press("Escape")
@@ -126,11 +129,16 @@ def test_ten_thousand_jobs_keep_few_in_the_document(page: Page, tmp_path: Path) 
     page.goto(index.as_uri())
     for share in (0, 0.5, 1):
         page.evaluate(f"scrollTo(0, document.body.scrollHeight * {share})")
-        page.wait_for_function("document.querySelectorAll('.tile').length > 0")
+        page.locator(".tile").first.wait_for()
         assert page.locator(".tile").count() < 60
-    page.wait_for_function("[...document.querySelectorAll('.tile b')].some(b => b.textContent === 'n-9999')")
+    page.get_by_text("n-9999", exact=True).wait_for()
     page.fill("#search", "n-4321")
     assert ids(page) == {"n-4321"}
+    page.fill("#search", "")
+    page.select_option("#reason", "moderated")
+    assert ids(page) == {"n-7"}
+    page.locator(".tile").click()
+    assert page.locator(".error").inner_text() == "moderated (HTTP 400): <b>no</b>"
 
 
 def test_a_second_report_keeps_small_pictures_and_leaves_nothing_over(report: Path) -> None:

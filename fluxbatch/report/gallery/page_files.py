@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["PageFiles", "as_script"]
 
 _ASSETS: Final = ("style.css", "words.js", "plots.js", "detail.js", "app.js")
-_OLD: Final = re.compile(r"(data|about|style|words|plots|detail|app)-[0-9a-f]{12}(-\d+)?\.(js|css)")
+_OLD: Final = re.compile(
+    r"(data|about|style|words|plots|detail|app)-[0-9a-f]{12}(-\d+)?\.(js|css)|\.index\.[0-9a-f]{12}\.new"
+)
 _SCRIPTS: Final = "<!-- scripts -->"
 
 
