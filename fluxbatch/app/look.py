@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.intake import ManifestFile
     from fluxbatch.ports import RunRow, Tally
 
-__all__ = ["FolderStatus", "find_folder", "is_held", "look_at", "rewrite_results", "validate"]
+__all__ = ["FolderStatus", "find_folder", "is_held", "look_at", "open_ledger", "rewrite_results", "validate"]
 
 
 _MOST_IN_FLIGHT: Final = 10_000
@@ -115,7 +115,7 @@ async def look_at(paths: Paths) -> FolderStatus:
     Raises:
         UsageError: there is no ledger.
     """
-    ledger = await _open(paths)
+    ledger = await open_ledger(paths)
     try:
         kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
         # no more than were in flight at a time
@@ -134,7 +134,7 @@ async def rewrite_results(paths: Paths) -> int:
         UsageError: there is no ledger.
         StorageError: the folder can't be written.
     """
-    ledger = await _open(paths)
+    ledger = await open_ledger(paths)
     try:
         run = await ledger.last_run()
         simulated = await ledger.kind() == "simulated"
@@ -145,7 +145,12 @@ async def rewrite_results(paths: Paths) -> int:
         await ledger.close()
 
 
-async def _open(paths: Paths) -> SqliteLedger:
+async def open_ledger(paths: Paths) -> SqliteLedger:
+    """A folder's ledger, to be read and closed.
+
+    Raises:
+        UsageError: there is none.
+    """
     if not await anyio.to_thread.run_sync(paths.has_ledger):
         raise UsageError(
             f"{paths.out} is no output folder of fluxbatch", remedy="name the folder that a run wrote to (-o)"

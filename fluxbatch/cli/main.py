@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "adopt": "take existing files as the outputs of their jobs",
     "prune": "remove images that no job asks for any more",
     "status": "counts, spend and failures of a live or past run",
+    "report": "write a page of all images and failures, to look at in a browser",
     "models": "models, their limits and prices",
     "simulate": "serve the API simulator",
     "schema": "JSON Schema of the manifest, for editors",

@@ -103,6 +103,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
+@click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
 @click.option(
@@ -128,6 +129,8 @@ def run(**options: Any) -> int:
         hooks=_hooks(options, run_id),
     )
     outcome = anyio.run(run_request, request)
+    if options["report"]:
+        _write_report(outcome.paths, quiet=options["quiet"])
     quiet = options["quiet"]
     # where both streams are for machines, a summary in words would be in the way
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
@@ -179,6 +182,24 @@ def _hooks(options: dict[str, Any], run_id: str) -> Any:
         progress_every_s=_TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
         signals=True,
     )
+
+
+def _write_report(paths: Any, *, quiet: bool) -> None:
+    """After the run has been settled: a page that can't be written changes nothing of what it came to."""
+    import anyio
+
+    from fluxbatch.app.report import write_report
+    from fluxbatch.errors import FluxbatchError
+
+    try:
+        index = anyio.run(write_report, paths)
+    except FluxbatchError as error:
+        words = f"fluxbatch: the report was not written: {error}"
+    else:
+        words = "" if quiet else f"report: {shown(index)}"
+    if words:
+        with suppress(OSError):
+            click.echo(words, err=True)
 
 
 def _no_colour() -> bool:

@@ -1,0 +1,138 @@
+"""Writing the gallery of an output folder, also while a run goes on in it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import anyio.to_thread
+
+from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.look import open_ledger
+from fluxbatch.errors import StorageError
+from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
+from fluxbatch.report.gallery.page_files import PageFiles
+from fluxbatch.report.gallery.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
+
+    from fluxbatch.app.folder import Paths
+    from fluxbatch.model.job import Record
+
+__all__ = ["write_report"]
+
+_CHUNK: Final = 500
+_THREADS: Final = max(1, min(4, os.cpu_count() or 1))
+
+
+async def write_report(paths: Paths) -> Path:
+    """Write ``OUT/report`` anew and return its ``index.html``; a reader sees the last report or the whole new one.
+
+    Raises:
+        UsageError: there is no ledger.
+        StorageError: the folder can't be written.
+    """
+    ledger = await open_ledger(paths)
+    folder = paths.out / "report"
+    writing = _Writing(paths.out, folder)
+    try:
+        await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
+        run = await ledger.last_run()
+        writing.run_id = run.id if run is not None else ""
+        await writing.write(ledger.rows())
+        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
+        return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder} can't be written: {error.strerror or error}",
+            remedy="free space or mend the folder; the last report stands",
+        ) from error
+    finally:
+        with anyio.CancelScope(shield=True):
+            await ledger.close()
+            await anyio.to_thread.run_sync(writing.clean_up)
+
+
+@dataclass(slots=True)
+class _Writing:
+    out: Path
+    folder: Path
+    run_id: str = ""
+    _files: PageFiles = field(init=False)
+    _made: dict[Path, bool] = field(default_factory=dict)
+    _cost: Counter[str] = field(default_factory=Counter)
+    _charged: Counter[str] = field(default_factory=Counter)
+    _done: bool = False
+
+    def __post_init__(self) -> None:
+        self._files = PageFiles(self.folder)
+
+    async def write(self, rows: AsyncIterator[Record]) -> None:
+        page: list[Record] = []
+        async for record in rows:
+            page.append(record)
+            if len(page) >= _CHUNK:
+                await self._add(page)
+                page = []
+        if page:
+            await self._add(page)
+
+    async def _add(self, page: list[Record]) -> None:
+        wanted = dict.fromkeys(path for record in page for path in pictures_of(record, self.out))
+        await self._shrink(path for path in wanted if path not in self._made)
+        entries = [entry_of(record, out=self.out, run_id=self.run_id, made=self._made) for record in page]
+        for entry in entries:
+            self._charged[entry["model"]] += entry.get("charged", 0)
+            self._cost[entry["model"]] += entry.get("cost_usd", 0)
+        await anyio.to_thread.run_sync(self._files.add, entries)
+
+    async def _shrink(self, pictures: Iterable[Path]) -> None:
+        waiting = iter(pictures)
+
+        async def work() -> None:
+            for path in waiting:
+                target = self.folder / thumbnail_name(path)
+                self._made[path] = await anyio.to_thread.run_sync(make_thumbnail, path, target)
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for _ in range(_THREADS):
+                    tasks.start_soon(work)
+        except* OSError as group:
+            raise _first(group) from None
+
+    def finish(self, about: dict[str, Any], events: Path) -> Path:
+        """Blocks."""
+        timeline = Timeline()
+        try:
+            with events.open("rb") as lines:
+                timeline.read(lines)
+        except OSError:
+            pass  # plots are all that is missing
+        prices = {model: self._cost[model] / count for model, count in self._charged.items() if count}
+        index = self._files.finish({**about, "timeline": timeline.as_dict(prices)})
+        self._done = True
+        kept = {thumbnail_name(path) for path, made in self._made.items() if made}
+        for old in (self.folder / THUMBNAILS).glob("??/" + "?" * 32 + ".jpg"):
+            if old.relative_to(self.folder).as_posix() not in kept:
+                old.unlink(missing_ok=True)
+        return index
+
+    def clean_up(self) -> None:
+        """Blocks."""
+        if not self._done:
+            self._files.give_up()
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

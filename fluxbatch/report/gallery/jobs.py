@@ -1,0 +1,71 @@
+"""What the page knows of a job, and which pictures it wants small."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from fluxbatch.model.job import JobOutput, Photo
+from fluxbatch.report.results import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fluxbatch.model.job import Image, Record
+
+__all__ = ["THUMBNAILS", "entry_of", "pictures_of", "thumbnail_name"]
+
+THUMBNAILS: Final = "thumbs"
+_SAME: Final = (
+    *("id", "status", "cached", "file", "bytes", "width", "height", "model", "prompt", "seed", "attempts"),
+    *("charged", "unknown_charges", "cost_usd", "url_age_s", "request_id", "meta", "error"),
+)
+
+
+def pictures_of(record: Record, out: Path) -> list[Path]:
+    """Images on disk that its tile and its detail view show: the output, then local inputs."""
+    file = result_of(record, run_id="", simulated=False)["file"]
+    photos = [Path(image.path) for image in record.job.images if isinstance(image, Photo)]
+    return [*([out / file] if file else []), *photos]
+
+
+def thumbnail_name(picture: Path) -> str:
+    """Where its small picture is, below the report's folder; the same for every report on it."""
+    digest = hashlib.sha256(os.fsencode(picture)).hexdigest()[:32]
+    return f"{THUMBNAILS}/{digest[:2]}/{digest}.jpg"
+
+
+def entry_of(record: Record, *, out: Path, run_id: str, made: Mapping[Path, bool]) -> dict[str, Any]:
+    """One job as the page gets it: a line of the results without what is for machines, and addresses to show.
+
+    Args:
+        record: its row in the ledger.
+        out: the output folder, absolute.
+        run_id: of the last run.
+        made: whether there is a small picture, by picture.
+    """
+    result = result_of(record, run_id=run_id, simulated=False)
+    entry = {name: result[name] for name in _SAME if result[name] not in (None, "", {}, [])}
+    if result["file"]:
+        entry |= _picture(out / result["file"], out, made)
+    images = zip(record.job.images, result["inputs"], strict=True)
+    entry["inputs"] = [_input(image, ref, out, made) for image, ref in images]
+    return entry
+
+
+def _input(image: Image, ref: str, out: Path, made: Mapping[Path, bool]) -> dict[str, Any]:
+    """URLs are named, never loaded: to look at a page must not tell a stranger's server of it."""
+    if isinstance(image, JobOutput):
+        return {"kind": "job", "ref": ref, "job": image.job}
+    if isinstance(image, Photo):
+        return {"kind": "photo", "ref": ref, **_picture(Path(image.path), out, made)}
+    return {"kind": "url", "ref": ref}
+
+
+def _picture(path: Path, out: Path, made: Mapping[Path, bool]) -> dict[str, str]:
+    relative = Path(os.path.relpath(path, out / "report")).as_posix()
+    small = {"thumb": thumbnail_name(path)} if made.get(path) else {}
+    return {"href": quote(os.fsencode(relative)), **small}
