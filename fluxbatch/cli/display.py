@@ -16,15 +16,18 @@ from rich.text import Text
 from fluxbatch.cli.live import layout
 
 if TYPE_CHECKING:
+    from rich.segment import ControlCode
+
     from fluxbatch.model.summary import Progress
 
 __all__ = ["Display"]
 
 
-class Display(io.TextIOBase):
+class Display(io.StringIO):
     """A stream for log lines, and the display below them. Drawn when it is told of progress; no thread of its own."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._console = Console(file=sys.stderr, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
         self._widths: list[int] = []
@@ -45,7 +48,7 @@ class Display(io.TextIOBase):
         """A terminal that became narrower has wrapped what was drawn: erase the rows that this made."""
         rows = sum((drawn - 1) // width for drawn in self._widths if drawn)
         if rows > 0:
-            erase = [ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)]
+            erase: list[ControlCode] = [ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)]
             for _ in range(rows):
                 erase += [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)]
             self._console.file.write(str(Control(*erase)))

@@ -21,7 +21,13 @@ _EDGE: Final = 2
 
 def layout(progress: Progress, width: int, height: int = 24) -> list[Text]:
     """Lines of at most ``width`` columns, at most ``height`` of them less one; markup and escape codes have no say."""
-    lines = [_bar(progress, width), Text(_counts(progress)), Text(_pace(progress)), Text(_money(progress))]
+    lines = [
+        _bar(progress, width),
+        Text(_counts(progress)),
+        Text(_pace(progress)),
+        Text(_limit(progress)),
+        Text(_money(progress)),
+    ]
     if progress.stopping:
         lines.append(Text(_stopping(progress), style="yellow"))
         lines.append(Text(f"  {clean(progress.stopping)}", style="yellow"))
@@ -58,8 +64,12 @@ def _pace(progress: Progress) -> str:
     parts = [f"{progress.per_minute:.0f} a minute"]
     if progress.left_s is not None:
         parts.append(f"{roughly(progress.left_s)} left")
+    return " · ".join(parts)
+
+
+def _limit(progress: Progress) -> str:
     why = f" ({progress.limit_why})" if progress.limit_why else ""
-    return " · ".join([*parts, f"limit {progress.limit} at a time{why}"])
+    return f"limit {progress.limit} at a time{why}"
 
 
 def _money(progress: Progress) -> str:

@@ -30,7 +30,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def at_a_terminal(api: Api, cwd: Path, *args: str, typed: bytes) -> tuple[int, str]:
     """Run with a terminal as stdin and stderr, type something once the question is there, return code and screen."""
     mine, theirs = pty.openpty()
-    environment = {**os.environ, **api.environment, "NO_COLOR": "1"}
+    environment = {**os.environ, **api.environment, "NO_COLOR": "1", "TERM": "xterm", "CI": ""}
     process = subprocess.Popen(
         [sys.executable, "-c", CONTROLLED, *command("run", *args)],
         cwd=cwd,
@@ -82,3 +82,18 @@ def test_no_question_where_it_is_answered_or_free(api: Api, tmp_path: Path, args
     code, screen = at_a_terminal(api, tmp_path, "jobs.jsonl", *args, typed=b"")
     assert code == 0
     assert "[y/N]" not in screen
+
+
+def test_a_run_is_shown_live(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 60)
+    code, screen = at_a_terminal(api, tmp_path, "jobs.jsonl", "--yes", "--rpm", "1500", typed=b"")
+    assert code == 0
+    assert "waiting for delivery" in screen
+    assert screen.rindex("\x1b[?25h") < screen.index("60 images: 60 made")
+
+
+def test_a_pipe_gets_no_escape_code(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    ran = api.run("jobs.jsonl", "--yes", cwd=tmp_path)
+    assert ran.code == 0
+    assert "\x1b" not in ran.out + ran.err
