@@ -48,7 +48,7 @@ class Display(io.StringIO):
         """A terminal that became narrower has wrapped what was drawn: erase the rows that this made."""
         rows = sum((drawn - 1) // width for drawn in self._widths if drawn)
         if rows > 0:
-            erase: list[ControlCode] = [ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)]
+            erase: list[ControlCode] = [(ControlType.CARRIAGE_RETURN,), (ControlType.ERASE_IN_LINE, 2)]
             for _ in range(rows):
                 erase += [(ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)]
             self._console.file.write(str(Control(*erase)))
