@@ -570,6 +570,11 @@ class Limiter(Protocol):
         """Start nothing of this scope for so long; a longer pause stands. What follows it sets off one by one."""
         ...
 
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight, over all models that were asked for."""
+        ...
+
     def learned(self) -> Mapping[str, int]:
         """Limits that were met, by model (``""``: over all), for the next run to begin with."""
         ...

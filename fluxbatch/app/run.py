@@ -20,11 +20,11 @@ from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
+from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
 from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
-from fluxbatch.model.summary import Progress, Summary
 from fluxbatch.planning.findings import Findings
 from fluxbatch.policy.budget import carried_over
 from fluxbatch.ports import RunRow
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
+    from fluxbatch.model.summary import Summary
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
 
@@ -221,7 +222,7 @@ class _Run:
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._tell_progress, desk, quote)
+                tasks.start_soon(self._tell_progress, Watch(engine, desk, quote))
                 await engine.run()
                 tasks.cancel_scope.cancel()
         settlement = Settlement(
@@ -246,28 +247,13 @@ class _Run:
         assert summary is not None
         return summary
 
-    async def _tell_progress(self, desk: Desk, quote: Quote) -> None:
+    async def _tell_progress(self, watch: Watch) -> None:
         hooks = self._request.hooks
         if hooks.progress is None:
             return
-        begun, account = self._clock.monotonic(), desk.account
-        stored, failed = account.stored, account.failed  # before the plan
         while True:
             await anyio.sleep(hooks.progress_every_s)
-            _tell(
-                hooks.progress,
-                Progress(
-                    make=quote.make + quote.owed + quote.fetch,
-                    made=account.stored - stored,
-                    failed=account.failed - failed,
-                    in_flight=desk.in_flight,
-                    owed=desk.owed,
-                    spent_usd=account.cost_usd,
-                    unknown_usd=account.unknown_usd,
-                    elapsed_s=self._clock.monotonic() - begun,
-                    stopping=desk.stop.message if desk.stop is not None else "",
-                ),
-            )
+            _tell(hooks.progress, watch.look())
 
 
 def _promised_s(quote: Quote) -> float:

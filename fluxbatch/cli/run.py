@@ -13,11 +13,13 @@ from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, 
 from fluxbatch.cli.options import Seconds, find_key
 
 if TYPE_CHECKING:
+    from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
     from fluxbatch.telemetry.logs import LogFormat
 
 __all__ = ["run"]
 
+_LIVE_EVERY_S: Final = 0.25
 _TERMINAL_EVERY_S: Final = 2.0
 _LOG_EVERY_S: Final = 10.0
 
@@ -119,6 +121,7 @@ def run(**options: Any) -> int:
     from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
+    display = _display(options)
     request = request_of(
         options,
         run_id=run_id,
@@ -126,9 +129,13 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
-        hooks=_hooks(options, run_id),
+        hooks=_hooks(options, run_id, display),
     )
-    outcome = anyio.run(run_request, request)
+    try:
+        outcome = anyio.run(run_request, request)
+    finally:
+        if display is not None:
+            display.close()
     if options["report"]:
         _write_report(outcome.paths, quiet=options["quiet"])
     quiet = options["quiet"]
@@ -152,7 +159,19 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
-def _hooks(options: dict[str, Any], run_id: str) -> Any:
+def _display(options: dict[str, Any]) -> Display | None:
+    """A live display, where a person watches a terminal that can show one."""
+    import os
+
+    plain = options["quiet"] or options["log_format"] != "text" or os.environ.get("CI", "") not in {"", "false", "0"}
+    if plain or not sys.stderr.isatty() or os.environ.get("TERM", "") in {"", "dumb", "unknown"}:
+        return None
+    from fluxbatch.cli.display import Display
+
+    return Display()
+
+
+def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -161,7 +180,7 @@ def _hooks(options: dict[str, Any], run_id: str) -> Any:
     verbosity = 0 if options["quiet"] else 1 + options["verbose"]
     terminal = sys.stderr.isatty()
     logger = make_logger(
-        sys.stderr, form=form, verbosity=verbosity, colors=terminal and not _no_colour(), run_id=run_id
+        display or sys.stderr, form=form, verbosity=verbosity, colors=terminal and not _no_colour(), run_id=run_id
     )
     log = LogObserver(logger, form=form)
     talk = Talk(
@@ -178,8 +197,8 @@ def _hooks(options: dict[str, Any], run_id: str) -> Any:
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
         started=talk.started,
-        progress=talk.progress,
-        progress_every_s=_TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
+        progress=talk.progress if display is None else display.show,
+        progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
         signals=True,
     )
 

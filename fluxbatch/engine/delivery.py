@@ -44,13 +44,16 @@ class Delivery:
         self._desk = desk
         self._remake = remake
         self._queue = DueQueue()
+        self._open: dict[int, Due] = {}
         self._busy: list[float] = []
         self._mean_s: float | None = None
 
     def owe(self, record: Record, lease: Lease, *, remake: bool = False) -> None:
         """Have a lease fetched; ``remake``: if it is lost, the image may be made once more in this run."""
         self._desk.owed += 1
-        self._queue.put(Due(record, lease, remake))
+        due = Due(record, lease, remake)
+        self._open[id(due)] = due
+        self._queue.put(due)
         self._desk.bell.ring()
 
     def take(self) -> tuple[Due, float] | None:
@@ -63,6 +66,10 @@ class Delivery:
             return None
         self._busy.append(now)
         return due, now
+
+    def first_to_die(self) -> Lease | None:
+        """The lease owed whose URL dies first, fetched right now or not."""
+        return min((due.lease for due in self._open.values()), key=lambda lease: lease.deadline, default=None)
 
     def next_due(self) -> float | None:
         """When a waiting retry is due, monotonic."""
@@ -111,6 +118,7 @@ class Delivery:
 
     async def abandon(self) -> None:
         """Throw away half-landed bytes of what is left; the leases stay on record."""
+        self._open.clear()
         while (due := self._queue.take(wall=0.0, now=float("inf"))) is not None:
             if due.landing is not None:
                 await due.landing.discard()
@@ -189,6 +197,7 @@ class Delivery:
     async def _settle(self, due: Due) -> None:
         if not due.settled:
             due.settled = True
+            self._open.pop(id(due), None)
             self._desk.owed -= 1
         if due.landing is not None:
             await due.landing.discard()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from fluxbatch.engine.desk import Desk
-    from fluxbatch.model.job import Record
+    from fluxbatch.model.job import Lease, Record
 
 __all__ = ["Engine"]
 
@@ -65,6 +65,11 @@ class Engine:
     def answer_s(self) -> float:
         """Seconds that an answer takes, as the slower ones of late."""
         return self._sending.answer_s(self._desk.answer_s)
+
+    @property
+    def first_to_die(self) -> Lease | None:
+        """The lease owed whose URL dies first."""
+        return self._delivery.first_to_die()
 
     async def recover(self) -> int:
         """Settle what an earlier run left behind. Returns how many requests were under way when it died.

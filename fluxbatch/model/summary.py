@@ -22,7 +22,12 @@ class Progress:
         owed: images paid for that are being fetched or wait for it.
         spent_usd, unknown_usd: USD surely and maybe billed by this run.
         elapsed_s: seconds since the first request could be sent.
-        stopping: why nothing new is sent, empty if it is.
+        stopping: why nothing new is sent, empty if it is; ``stopping_s``: for how many seconds.
+        limit, limit_why: requests that may be in flight at a time, and why that changed last.
+        url_age_s, url_life_s: age and lifetime of the URL that dies first of those owed, seconds; None if none is.
+        per_minute, left_s: images made a minute of late, seconds to go at that pace; None if it can't be told.
+        cap_usd, carried_usd: the cap, and what earlier runs have spent of it.
+        recent: the last failures: job id, message, remedy.
     """
 
     make: int
@@ -34,6 +39,16 @@ class Progress:
     unknown_usd: float
     elapsed_s: float
     stopping: str = ""
+    stopping_s: float = 0.0
+    limit: int = 0
+    limit_why: str = ""
+    url_age_s: float | None = None
+    url_life_s: float = 0.0
+    per_minute: float = 0.0
+    left_s: float | None = None
+    cap_usd: float | None = None
+    carried_usd: float = 0.0
+    recent: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,12 @@ class AdaptiveLimiter:
         """Start nothing of this scope for so long; a longer pause stands."""
         self._level(scope, model).pause(now, seconds)
 
+    @property
+    def limit(self) -> int:
+        """How many requests may be in flight, over all models that were asked for."""
+        models = sum(level.limit for level in self._models.values())
+        return min(self._key.limit, models) if models else self._key.limit
+
     def learned(self) -> Mapping[str, int]:
         """Limits to begin the next run with, by model (``""``: over all). What was not used is kept as it was."""
         levels = {_ALL: self._key, **self._models}

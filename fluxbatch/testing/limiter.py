@@ -68,6 +68,11 @@ class FixedLimiter:
         starts = self._ceiling_of(model) if narrow else self._ceiling
         self._gate(model if narrow else "").shut(now, now + seconds, starts)
 
+    @property
+    def limit(self) -> int:
+        """The ceiling."""
+        return self._ceiling
+
     def learned(self) -> Mapping[str, int]:
         """Nothing."""
         return {}

@@ -30,7 +30,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def at_a_terminal(api: Api, cwd: Path, *args: str, typed: bytes) -> tuple[int, str]:
     """Run with a terminal as stdin and stderr, type something once the question is there, return code and screen."""
     mine, theirs = pty.openpty()
-    environment = {**os.environ, **api.environment, "NO_COLOR": "1"}
+    environment = {**os.environ, **api.environment, "NO_COLOR": "1", "TERM": "xterm", "CI": ""}
     process = subprocess.Popen(
         [sys.executable, "-c", CONTROLLED, *command("run", *args)],
         cwd=cwd,
@@ -82,3 +82,41 @@ def test_no_question_where_it_is_answered_or_free(api: Api, tmp_path: Path, args
     code, screen = at_a_terminal(api, tmp_path, "jobs.jsonl", *args, typed=b"")
     assert code == 0
     assert "[y/N]" not in screen
+
+
+def test_a_run_is_shown_live(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 60)
+    code, screen = at_a_terminal(api, tmp_path, "jobs.jsonl", "--yes", "--rpm", "1500", typed=b"")
+    assert code == 0
+    assert "waiting for delivery" in screen
+    assert screen.rindex("\x1b[?25h") < screen.index("60 images: 60 made")
+
+
+def test_a_pipe_gets_no_escape_code(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    ran = api.run("jobs.jsonl", "--yes", cwd=tmp_path)
+    assert ran.code == 0
+    assert "\x1b" not in ran.out + ran.err
+
+
+def test_a_terminal_that_is_held_holds_up_nothing(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 40)
+    mine, theirs = pty.openpty()
+    environment = {**os.environ, **api.environment, "TERM": "xterm", "CI": ""}
+    words = command("run", "jobs.jsonl", "--yes", "-v", "--rpm", "1200")
+    process = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLED, *words], cwd=tmp_path, env=environment, stdin=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    try:
+        screen = b""
+        while b"waiting for delivery" not in screen:
+            screen += os.read(mine, 4096)
+        os.write(mine, b"\x13")  # Ctrl-S: nothing is written to it any more
+        assert process.wait(30) == 0
+        lines = (tmp_path / "jobs-out" / "results.jsonl").read_text().splitlines()
+        assert len(lines) == 40
+    finally:
+        process.kill()
+        process.wait()
+        os.close(mine)

@@ -1,0 +1,91 @@
+"""How a run stands, looked at from time to time; costs the run nothing in between."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from fluxbatch.model.events import JobFailed
+from fluxbatch.model.summary import Progress
+from fluxbatch.policy.remedies import REMEDY
+from fluxbatch.telemetry.logs import Observers
+
+if TYPE_CHECKING:
+    from fluxbatch.engine import Desk, Engine
+    from fluxbatch.model.events import Event
+    from fluxbatch.planning.quote import Quote
+
+__all__ = ["Watch"]
+
+_KEPT: Final = 5
+_WINDOW_S: Final = 60.0
+_LONGEST: Final = 500
+"""characters of a message that are kept"""
+
+
+class Watch:
+    """Looks at one run, and hears of its events."""
+
+    def __init__(self, engine: Engine, desk: Desk, quote: Quote) -> None:
+        self._engine, self._desk = engine, desk
+        self._total = quote.make + quote.owed + quote.fetch
+        self._begun = desk.clock.monotonic()
+        self._stored, self._failed = desk.account.stored, desk.account.failed  # before the plan
+        self._limit, self._why = desk.limiter.limit, ""
+        self._stopped_at: float | None = None
+        self._samples = deque([(self._begun, 0)])
+        self._recent: deque[tuple[str, str, str]] = deque(maxlen=_KEPT)
+        desk.observer = Observers([desk.observer, self])
+
+    def note(self, event: Event) -> None:
+        """Keep the last failures."""
+        if isinstance(event, JobFailed):
+            failure = event.failure
+            self._recent.append((event.job_id, failure.message[:_LONGEST], REMEDY[failure.reason]))
+
+    def look(self) -> Progress:
+        """How things stand now."""
+        desk, account, now = self._desk, self._desk.account, self._desk.clock.monotonic()
+        made, failed = account.stored - self._stored, account.failed - self._failed
+        if desk.stop is not None and self._stopped_at is None:
+            self._stopped_at = now
+        pace = self._pace(now, made)
+        lease = self._engine.first_to_die
+        going = pace > 0 and desk.stop is None
+        return Progress(
+            make=self._total,
+            made=made,
+            failed=failed,
+            in_flight=desk.in_flight,
+            owed=desk.owed,
+            spent_usd=account.cost_usd,
+            unknown_usd=account.unknown_usd,
+            elapsed_s=now - self._begun,
+            stopping=desk.stop.message if desk.stop is not None else "",
+            stopping_s=now - self._stopped_at if self._stopped_at is not None else 0.0,
+            limit=desk.limiter.limit,
+            limit_why=self._reason(),
+            url_age_s=None if lease is None else max(0.0, desk.clock.now() - lease.granted_at),
+            url_life_s=0.0 if lease is None else lease.deadline - lease.granted_at,
+            per_minute=pace * 60,
+            left_s=max(0, self._total - made - failed) / pace if going else None,
+            cap_usd=desk.settings.max_cost_usd,
+            carried_usd=desk.budget.carried,
+            recent=tuple(self._recent),
+        )
+
+    def _pace(self, now: float, made: int) -> float:
+        """Images a second, over the last minute."""
+        if now - self._samples[-1][0] >= 1:
+            self._samples.append((now, made))
+        while len(self._samples) > 1 and self._samples[0][0] < now - _WINDOW_S:
+            self._samples.popleft()
+        since, before = self._samples[0]
+        return (made - before) / (now - since) if now > since else 0.0
+
+    def _reason(self) -> str:
+        limit = self._desk.limiter.limit
+        if limit != self._limit:
+            cause = "answers got through" if limit > self._limit else "a rate limit was met"
+            self._why, self._limit = f"was {self._limit}: {cause}", limit
+        return self._why
