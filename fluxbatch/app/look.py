@@ -104,9 +104,9 @@ def find_folder(asked: Path | None, here: Path) -> Path:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError("there is no output folder here", remedy="name one: fluxbatch status OUT")
+        raise UsageError("there is no output folder here", remedy="name it, or go to where it is")
     names = ", ".join(path.name for path in found)
-    raise UsageError(f"there are several output folders here: {names}", remedy="name one: fluxbatch status OUT")
+    raise UsageError(f"there are several output folders here: {names}", remedy="name the one that is meant")
 
 
 async def look_at(paths: Paths) -> FolderStatus:
