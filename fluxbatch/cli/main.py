@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "prune": "remove images that no job asks for any more",
     "status": "counts, spend and failures of a live or past run",
     "report": "write a page of all images and failures, to look at in a browser",
+    "doctor": "is everything there that a run needs: key, API, clock, disk, proxy",
     "models": "models, their limits and prices",
     "simulate": "serve the API simulator",
     "schema": "JSON Schema of the manifest, for editors",

@@ -16,7 +16,7 @@ from fluxbatch.settings import KEY_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Seconds", "find_key", "price_file_option", "prices_of"]
+__all__ = ["Seconds", "find_key", "key_place", "price_file_option", "prices_of"]
 
 price_file_option = click.option(
     "--prices",
@@ -61,11 +61,18 @@ def find_key(file: Path | None) -> str:
         if not text:
             raise UsageError(f"--api-key-file {file} is empty", remedy="it must hold the key alone")
     else:
-        place = next((name for name in KEY_VARIABLES if os.environ.get(name, "").strip()), "")
+        place = key_place(None)
         text = os.environ.get(place, "").strip() if place else ""
     if text and not _PRINTABLE_KEY.fullmatch(text):
         raise UsageError(f"the key in {place} holds spaces or unprintable characters", remedy="it looks like sk-…")
     return text
+
+
+def key_place(file: Path | None) -> str:
+    """Where the key is looked for: the file, else the first variable that holds something; empty if none does."""
+    if file is not None:
+        return str(file)
+    return next((name for name in KEY_VARIABLES if os.environ.get(name, "").strip()), "")
 
 
 def prices_of(texts: Sequence[str], file: Path | None = None) -> dict[str, float]:

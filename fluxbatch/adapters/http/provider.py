@@ -14,6 +14,7 @@ import pybase64
 
 from fluxbatch.adapters.http.answer import AnswerReader, TooLarge, decode_base64
 from fluxbatch.adapters.http.body import RequestBody, UploadGate, segments
+from fluxbatch.adapters.http.losses import words_of
 from fluxbatch.adapters.http.patience import Patience
 from fluxbatch.adapters.http.reply import complaint_of, find_image, http_date, request_id_of
 from fluxbatch.errors import StorageError, UsageError
@@ -113,7 +114,7 @@ class GatewayProvider:
             except (aiohttp.ClientError, OSError) as error:
                 if body.error is not None:
                     raise body.error from None
-                return judge_loss(_loss_of(error, body), self._clean(_words(error)))
+                return judge_loss(_loss_of(error, body), self._clean(words_of(error)))
             return _Heard(response.status, response.headers, lost)
         body.abort()
         if body.error is not None:
@@ -150,7 +151,7 @@ class GatewayProvider:
         except TooLarge:
             return f"the answer is larger than {self._settings.max_answer_bytes >> 20} MB"
         except (aiohttp.ClientError, OSError) as error:
-            return f"the answer broke off: {_words(error)}"
+            return f"the answer broke off: {words_of(error)}"
         finally:
             # what the connection still does is of no interest: with the end not seen, it is closed, not reused
             if response.content.at_eof():
@@ -237,15 +238,3 @@ def _loss_of(error: Exception, body: RequestBody) -> Loss:
             return Loss.CONNECT
         case _:
             return Loss.LOST if body.complete else Loss.UPLOAD
-
-
-def _speaks_no_tls(error: aiohttp.ClientConnectorSSLError) -> bool:
-    return getattr(error.os_error, "reason", "") == "WRONG_VERSION_NUMBER"
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorSSLError) and _speaks_no_tls(error):
-        return f"{error.host}:{error.port} doesn't speak TLS: is it http://?"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
-    return str(error) or type(error).__name__

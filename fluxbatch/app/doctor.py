@@ -1,0 +1,191 @@
+"""Looking whether a run would find what it needs. Asks the API for its models alone: nothing is sent that costs."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import shutil
+import tempfile
+import urllib.request
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import aiofiles.tempfile
+import anyio
+import anyio.to_thread
+
+from fluxbatch import __version__
+from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk.filesystem import network_kind
+from fluxbatch.adapters.http import Network
+from fluxbatch.adapters.http.connect import check_base_url
+from fluxbatch.adapters.http.listing import list_models
+from fluxbatch.app.folder import Paths, known_state
+from fluxbatch.app.simulated import simulated_api
+from fluxbatch.errors import UsageError
+from fluxbatch.model.flux import known_models
+from fluxbatch.policy.checkup import Check, judge_answer, judge_clock, judge_files, judge_models, judge_space
+from fluxbatch.settings import Settings
+from fluxbatch.telemetry.redact import clean
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from yarl import URL
+
+    from fluxbatch.adapters.http.listing import Listing
+
+__all__ = ["CheckupRequest", "check_up"]
+
+_PATIENCE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckupRequest:
+    """What is to be looked at.
+
+    Attributes:
+        base_url: of the API, up to and with ``/v1``.
+        api_key: empty if there is none.
+        key_place: the file or variable that it came from.
+        key_error: why it can't be sent; None if it can.
+        out: where images would land; need not be there.
+        state: where the ledger would be, if not in there.
+        simulate: look at a simulator of our own instead of the API.
+        ca_file: certificates to trust beside the system's.
+        settings: of the run: how much at a time, and the free space that it asks for.
+    """
+
+    base_url: str
+    api_key: str = field(default="", repr=False)
+    key_place: str = ""
+    key_error: UsageError | None = None
+    out: Path
+    state: Path | None = None
+    simulate: bool = False
+    ca_file: Path | None = None
+    settings: Settings = field(default_factory=Settings)
+
+
+async def check_up(request: CheckupRequest) -> list[Check]:
+    """Look at everything, the API included."""
+    async with _api(request) as (base_url, key):
+        checks = [_key_check(request), *await _look_at_api(request, base_url, key)]
+    checks += await anyio.to_thread.run_sync(_look_at_disk, request)
+    return [*checks, _files_check(request.settings), _versions_check()]
+
+
+@asynccontextmanager
+async def _api(request: CheckupRequest) -> AsyncIterator[tuple[str, str]]:
+    """The address to ask and the key to ask with."""
+    if not request.simulate:
+        yield request.base_url, request.api_key
+        return
+    async with (
+        aiofiles.tempfile.TemporaryDirectory(prefix="fluxbatch-doctor-") as folder,
+        simulated_api(Path(folder)) as api,
+    ):
+        yield api.base_url, api.key
+
+
+def _key_check(request: CheckupRequest) -> Check:
+    if request.simulate:
+        return Check.ok("key", "the simulator has one of its own")
+    if request.key_error is not None:
+        return Check.unusable("key", clean(request.key_error.message), request.key_error.remedy)
+    if not request.api_key:
+        return Check.unusable(
+            "key", "there is none", "export FLUXBATCH_API_KEY=sk-…, or name a file: --api-key-file FILE"
+        )
+    return Check.ok("key", f"from {clean(request.key_place)}")
+
+
+async def _look_at_api(request: CheckupRequest, base_url: str, key: str) -> list[Check]:
+    try:
+        url = check_base_url(base_url)
+    except UsageError as error:
+        return [Check.unusable("api", error.message, error.remedy)]
+    try:
+        proxies = urllib.request.getproxies()
+        network = Network(ca_file=request.ca_file, proxies=proxies)
+    except UsageError as error:
+        return [Check.unusable("network", error.message, error.remedy)]
+    clock = SystemClock()
+    listing = await list_models(url, key, network=network, now=clock.now, patience_s=_PATIENCE_S)
+    return [_proxy_check(network, url, proxies), *_api_checks(url, listing, with_key=bool(key))]
+
+
+def _proxy_check(network: Network, url: URL, proxies: dict[str, str]) -> Check:
+    """The way to the API; what a proxy is told to let it in is no part of ``Network.proxy().url``."""
+    way = network.proxy(url).url
+    if way is not None:
+        return Check.ok("proxy", f"{clean(url.host or '')} is reached through {clean(str(way.origin()))}")
+    unused = sorted(name for name in proxies if name not in {"http", "https", "no"})
+    if unused and not {"http", "https"} & proxies.keys():
+        names = ", ".join(f"{clean(name, limit=40).upper()}_PROXY" for name in unused[:3])
+        return Check.warning("proxy", f"{names} is set and not used: the way is direct", "set HTTPS_PROXY instead")
+    why = "it is exempt from the proxy that is set" if proxies.keys() - {"no"} else "no proxy is set"
+    return Check.ok("proxy", f"{clean(url.host or '')} is reached directly: {why}")
+
+
+def _api_checks(url: URL, listing: Listing, *, with_key: bool) -> list[Check]:
+    if listing.lost:
+        remedy = "check the base URL, the network and the proxy (HTTPS_PROXY)"
+        return [Check.stopping("api", f"{clean(str(url))} can't be reached: {listing.lost}", remedy)]
+    clock = judge_clock(listing.date, listing.asked_at, listing.heard_at)
+    if listing.complaint is not None:
+        return [judge_answer(listing.complaint, with_key=with_key), clock]
+    accepted = "accepts the key" if with_key else "answers, also without a key"
+    return [
+        Check.ok("api", f"{clean(str(url))} {accepted}"),
+        judge_models(listing.models or (), known_models()),
+        Check.ok("balance", "the gateway doesn't tell"),
+        clock,
+    ]
+
+
+def _look_at_disk(request: CheckupRequest) -> list[Check]:
+    paths = Paths.of(request.out, request.state or known_state(request.out))
+    checks = [_folder_check(paths.out, request.settings)]
+    kind = network_kind(paths.state)
+    if kind:
+        checks.append(
+            Check.unusable(
+                "ledger",
+                f"{clean(str(paths.state))} is on a network filesystem ({clean(kind)}), unfit for a ledger",
+                "keep it on a local disk: --state DIR",
+            )
+        )
+    return checks
+
+
+def _folder_check(out: Path, settings: Settings) -> Check:
+    """Whether images could land there; a folder that is not there yet is made in the nearest one that is."""
+    try:
+        place = next(path for path in (out, *out.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=place) as file:  # without a name, where the system can do that
+            file.write(b"x")
+            file.flush()
+        return judge_space(shutil.disk_usage(place).free, settings.free_space_floor)
+    except NotADirectoryError:
+        return Check.unusable(
+            "space", f"{clean(str(out))} is no folder, or would be in a file", "name another one: --out"
+        )
+    except OSError as error:
+        said = f"{clean(str(out))} can't be written: {error.strerror or type(error).__name__}"
+        return Check.stopping("space", said, "mend the folder or its permissions, or name another one: --out")
+
+
+def _files_check(settings: Settings) -> Check:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return judge_files(
+        None if limit == resource.RLIM_INFINITY else limit,
+        concurrency=settings.concurrency,
+        downloads=settings.downloads,
+    )
+
+
+def _versions_check() -> Check:
+    return Check.ok("versions", f"fluxbatch {__version__}, Python {platform.python_version()}, {platform.system()}")
