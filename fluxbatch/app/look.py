@@ -80,6 +80,7 @@ class FolderStatus:
             "failed": failed,
             "pending": tally.total - stored - failed,
             "charged": tally.charged,
+            "waiting": tally.by_state.get("generated", 0),
             "in_flight": self.open_requests if self.live else 0,
             "unknown_charges": self.unknown[0],
             "lost": tally.lost,

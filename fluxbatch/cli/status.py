@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fluxbatch.cli.options import Seconds
+from fluxbatch.errors import UsageError
+
 if TYPE_CHECKING:
+    from fluxbatch.app.folder import Paths
     from fluxbatch.app.look import FolderStatus
 
 __all__ = ["status"]
@@ -21,41 +27,90 @@ Without OUT it is this folder, or the only output folder below it.
   fluxbatch status
   fluxbatch status photos-out --json
   fluxbatch status photos-out --results      write results.jsonl anew from the ledger
+  fluxbatch status photos-out --watch        over and over, until the run there has ended
+  fluxbatch status photos-out --watch 30 --json >> log.jsonl
 """
+_WATCH_S: Final = 2.0
+_LEAST_S: Final = 0.1
+_INTERRUPTED: Final = 130
+_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
 @click.command(help=_HELP, short_help="counts, spend and failures")
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in OUT.")
-@click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="One object on stdout; with --watch one a line.")
+@click.option(
+    "--watch",
+    "every_s",
+    is_flag=False,
+    flag_value=_WATCH_S,
+    type=Seconds(),
+    metavar="[SECONDS]",
+    help="Again after so long (2 s), until the run has ended; write OUT before it.",
+)
 @click.option("--results", is_flag=True, help="Write results.jsonl anew.")
-def status(out: Path | None, state: Path | None, *, as_json: bool, results: bool) -> int:
+def status(out: Path | None, state: Path | None, *, as_json: bool, results: bool, every_s: float | None) -> int:
     """Look at an output folder."""
     import anyio
 
     from fluxbatch.app.folder import Paths, known_state
     from fluxbatch.app.look import find_folder, look_at, rewrite_results
 
+    if every_s is not None and (results or every_s < _LEAST_S):
+        wrong = "--watch and --results" if results else f"--watch {every_s:g}"
+        raise UsageError(wrong, remedy="give one of them" if results else f"it must be {_LEAST_S:g} seconds or more")
     folder = find_folder(out, Path.cwd())
     paths = Paths.of(folder, state or known_state(folder))
+    if every_s is not None:
+        return _watch(paths, every_s, as_json=as_json)
     found = anyio.run(look_at, paths)
     if results:
         lines = anyio.run(rewrite_results, paths)
         click.echo(f"{paths.results}: {lines} lines", err=True)
     if as_json:
-        import orjson
-
-        click.echo(orjson.dumps(found.as_dict()).decode())
+        _show_json(found.as_dict())
     else:
         click.echo("\n".join(_lines(found)))
     return 0
 
 
+def _watch(paths: Paths, every_s: float, *, as_json: bool) -> int:
+    """Show how the folder stands until no run goes on in it any more."""
+    import anyio
+
+    from fluxbatch.app.follow import watch
+
+    paints = not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+    async def show_each() -> None:
+        async for seen in watch(paths, every_s):
+            if as_json:
+                _show_json(seen.as_dict())
+                continue
+            rate = [] if seen.per_minute is None else [f"{seen.per_minute:.1f} images a minute"]
+            block = "\n".join([*_lines(seen.status), *rate])
+            click.echo(f"{_CLEAR}{block}" if paints else f"{block}\n")
+
+    try:
+        anyio.run(show_each)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
+
+
+def _show_json(facts: dict[str, Any]) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(facts).decode())
+
+
 def _lines(found: FolderStatus) -> list[str]:
     from fluxbatch.report.summary import count, failure_lines, usd
+    from fluxbatch.telemetry.redact import printable
 
     facts, tally, run = found.as_dict(), found.tally, found.last_run
-    lines = [f"{found.paths.out}{' (simulated)' if facts['simulated'] else ''}"]
+    lines = [f"{printable(str(found.paths.out))}{' (simulated)' if facts['simulated'] else ''}"]
     if run is not None:
         begun = datetime.fromtimestamp(run.started_at).astimezone()
         lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {_end_of(found)}")
