@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
+from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "hold"]
+__all__ = ["HeldFolder", "hold", "sink_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,42 @@ class HeldFolder:
 
     paths: Paths
     ledger: SqliteLedger
-    sink: FolderSink
+    sink: FolderSink | StoreSink
     events: EventLog
     memo: SqliteMemo
+
+    @property
+    def store(self) -> StoreSink | None:
+        """The sink, if images go to an object store."""
+        return self.sink if isinstance(self.sink, StoreSink) else None
+
+
+def sink_of(paths: Paths, *, kind: str, ca_file: Path | None = None) -> FolderSink | StoreSink:
+    """Where the images of a folder go. Touches nothing yet.
+
+    Raises:
+        UsageError: a store can't be opened.
+    """
+    if paths.store is None:
+        return FolderSink(paths.out, paths.landing)
+    return StoreSink(
+        open_bucket(paths.store, ca_file=ca_file),
+        spool=paths.spool,
+        scratch=paths.landing,
+        photos=PhotoCache(paths.objects),
+        clock=SystemClock(),
+        kind=kind,
+    )
 
 
 @asynccontextmanager
 async def hold(
-    paths: Paths, *, run_id: str, kind: str, filesystem_of: Callable[[Path], str] = network_kind
+    paths: Paths,
+    *,
+    run_id: str,
+    kind: str,
+    filesystem_of: Callable[[Path], str] = network_kind,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[HeldFolder]:
     """Take hold of a folder, made if it isn't there. ``filesystem_of``: the kind, if it is a network's, else empty.
 
@@ -45,7 +76,7 @@ async def hold(
         StorageError: it can't be written.
     """
     locks = [FolderLock(path) for path in paths.locks]
-    sink = FolderSink(paths.out, paths.landing)
+    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file))
     try:
         events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id, filesystem_of)
         ledger = SqliteLedger(paths.ledger, kind=kind)
@@ -67,7 +98,11 @@ async def hold(
 
 
 def _enter(
-    paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str, filesystem_of: Callable[[Path], str]
+    paths: Paths,
+    locks: list[FolderLock],
+    sink: FolderSink | StoreSink,
+    run_id: str,
+    filesystem_of: Callable[[Path], str],
 ) -> EventLog:
     _refuse_network(paths.state, filesystem_of(paths.state))
     paths.make()

@@ -72,7 +72,7 @@ class FolderStatus:
         tally, run = self.tally, self.last_run
         stored, failed = tally.by_state.get("stored", 0), tally.by_state.get("failed", 0)
         return {
-            "out": str(self.paths.out),
+            "out": str(self.paths.place),
             "live": self.live,
             "simulated": self.kind == "simulated",
             "total": tally.total,

@@ -10,8 +10,9 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.stores import probe
 from fluxbatch.app.compose import compose
-from fluxbatch.app.folder import Paths, find_out
+from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.learned import Learned, recall, remember
@@ -22,7 +23,7 @@ from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
+from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
@@ -111,7 +112,7 @@ class _Run:
         """Read what is asked for, and find the folder. A new one is only made for what can be run."""
         request = self._request
         intake.stage()
-        paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
+        paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
         known = paths.has_ledger()
         if not known:
             if not intake.locks:  # where nothing can be there yet, there is something to send
@@ -130,7 +131,9 @@ class _Run:
         request = self._request
         kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
-            folder = await stack.enter_async_context(hold(paths, run_id=self._run_id, kind=kind))
+            folder = await stack.enter_async_context(
+                hold(paths, run_id=self._run_id, kind=kind, ca_file=request.ca_file)
+            )
             base_url, key = request.base_url, request.api_key
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
@@ -143,7 +146,11 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
+                trouble = await _trouble_of(folder)
+                # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
+                if trouble is not None:
+                    raise trouble
                 await self._carry(desk)
                 if not checked:
                     await _in_thread(partial(check, intake, request, self._findings))
@@ -208,7 +215,7 @@ class _Run:
             desk.ends_at = self._begun + settings.max_runtime_s
         quote.carried_usd = desk.budget.carried
         if hooks.started is not None:
-            _tell(hooks.started, folder.paths.out, quote)
+            _tell(hooks.started, folder.paths.place, quote)
         desk.note(
             RunStarted(
                 at=self._clock.now(),
@@ -254,6 +261,16 @@ class _Run:
         while True:
             await anyio.sleep(hooks.progress_every_s)
             _tell(hooks.progress, watch.look())
+
+
+async def _trouble_of(folder: HeldFolder) -> StorageError | None:
+    """What keeps images from landing in an object store, tried with a tiny one."""
+    if folder.store is not None:
+        try:
+            await probe(folder.store.bucket)
+        except StorageError as error:
+            return error
+    return None
 
 
 def _promised_s(quote: Quote) -> float:

@@ -53,7 +53,10 @@ class Settlement:
             desk.stop_for_storage(error)
             tally = self._as_far_as_known()
         try:
-            await write_results(self.folder.paths.results, ledger.rows(), run_id=desk.run_id, simulated=self.simulated)
+            results = self.folder.paths.results
+            await write_results(results, ledger.rows(), run_id=desk.run_id, simulated=self.simulated)
+            if self.folder.store is not None:
+                await self.folder.store.publish(results, results.name)
             await write_locks(self.locks, ledger.rows())
         except StorageError as error:
             desk.stop_for_storage(error)

@@ -142,7 +142,7 @@ def run(**options: Any) -> int:
     # where both streams are for machines, a summary in words would be in the way
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
-        _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
+        _show(outcome.summary, outcome.paths.place, as_json=options["as_json"], words=bool(words), aside=quiet)
     return outcome.summary.exit_code
 
 
@@ -227,7 +227,7 @@ def _no_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
-def _show(summary: Any, out: Path, *, as_json: bool, words: bool, aside: bool) -> None:
+def _show(summary: Any, out: Path | str, *, as_json: bool, words: bool, aside: bool) -> None:
     """The summary: for scripts on stdout, in words beside it or, unless that is taken, there."""
     from fluxbatch.report.summary import summary_lines
 

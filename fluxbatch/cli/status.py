@@ -110,7 +110,7 @@ def _lines(found: FolderStatus) -> list[str]:
     from fluxbatch.telemetry.redact import printable
 
     facts, tally, run = found.as_dict(), found.tally, found.last_run
-    lines = [f"{printable(str(found.paths.out))}{' (simulated)' if facts['simulated'] else ''}"]
+    lines = [f"{printable(str(found.paths.place))}{' (simulated)' if facts['simulated'] else ''}"]
     if run is not None:
         begun = datetime.fromtimestamp(run.started_at).astimezone()
         lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {_end_of(found)}")

@@ -82,7 +82,7 @@ class Talk:
         if total > len(problems):
             click.echo(f"… and {total - len(problems)} more (fluxbatch validate shows them)", err=True)
 
-    def started(self, out: Path, quote: Quote) -> None:
+    def started(self, out: Path | str, quote: Quote) -> None:
         """Say what is about to happen."""
         parts = [f"{count(quote.make, 'image')} to make"]
         if quote.make and not self._free:

@@ -143,7 +143,7 @@ class Sending:
         desk, job = self._desk, record.job
         landing = await desk.insist(lambda: desk.sink.adopt(answer.path))
         try:
-            stored = await desk.insist(lambda: landing.commit(job.filename))
+            stored = await desk.insist(lambda: landing.commit(job.filename, job))
             stored = made_for(job, stored)
         except DeliveryError as error:
             verdict = judge(Complaint(200, message=str(error)))

@@ -190,6 +190,7 @@ class Stored:
         fingerprint: of the job that it was made for.
         url_age_s: seconds from generation to the last byte; None if the image came in the answer itself.
         model, seed: that it was made with; empty and None if they are those of the job, as in ledgers of old.
+        etag: of the object, in an object store; empty in a folder.
     """
 
     file: str
@@ -202,6 +203,7 @@ class Stored:
     url_age_s: float | None = None
     model: str = ""
     seed: int | None = None
+    etag: str = ""
 
     @property
     def filename(self) -> str:

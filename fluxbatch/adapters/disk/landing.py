@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.disk.sink import FolderSink
     from fluxbatch.errors import TargetBlocked
     from fluxbatch.formats import ImageFacts
+    from fluxbatch.model.job import PlannedJob
 
 __all__ = ["FileLanding", "sync_folder"]
 
@@ -79,7 +80,7 @@ class FileLanding:
             raise storage_error(self._path, error) from error
         self._size = 0
 
-    async def commit(self, filename: str) -> Stored:
+    async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:  # noqa: ARG002  # the port's
         """Verify, make durable, put in place.
 
         Raises:
