@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fluxbatch.formats import ImageFacts
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
-    from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
+    from fluxbatch.model.job import Lease, ObjectPhoto, Photo, PlannedJob, Record, RemoteImage, Step, Stored
 
 __all__ = [
     "Clock",
@@ -31,6 +31,8 @@ __all__ = [
     "Ledger",
     "Limiter",
     "Memo",
+    "ObjectIndex",
+    "ObjectSource",
     "Observer",
     "Outcome",
     "PhotoReader",
@@ -116,6 +118,37 @@ class Source(Protocol):
             PhotoChanged: it is gone, or size, time or inode differ from ``photo``.
             PhotoError: it can't be read.
         """
+        ...
+
+
+class ObjectIndex(Protocol):
+    """Knows which photos there are in object stores."""
+
+    def look(self, refs: Sequence[str]) -> Mapping[str, ObjectPhoto | None]:
+        """The objects at these addresses, None where there is none. One question each; blocks.
+
+        Raises:
+            UsageError: there is nothing to ask with.
+            StorageError: a store can't be asked.
+        """
+        ...
+
+
+class ObjectSource(Protocol):
+    """Where photos come from that are in object stores."""
+
+    async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
+        """The object as a local file, or as a URL that dies if it is to be presigned; in use until it is released.
+
+        Raises:
+            PhotoChanged: it is gone, or has another ETag or size than when it was checked.
+            PhotoError: it is no image that can be used.
+            StorageError: the store can't be read, or there is no room for it here.
+        """
+        ...
+
+    def release(self, photo: Photo) -> None:
+        """A file is not in use any more, by one of those who got it. One that came from elsewhere is none of ours."""
         ...
 
 

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
+from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket
 from fluxbatch.errors import UsageError
@@ -34,6 +35,7 @@ class HeldFolder:
     sink: FolderSink | StoreSink
     events: EventLog
     memo: SqliteMemo
+    photos: PhotoCache
 
     @property
     def store(self) -> StoreSink | None:
@@ -41,7 +43,9 @@ class HeldFolder:
         return self.sink if isinstance(self.sink, StoreSink) else None
 
 
-def sink_of(paths: Paths, *, kind: str, ca_file: Path | None = None) -> FolderSink | StoreSink:
+def sink_of(
+    paths: Paths, *, kind: str, ca_file: Path | None = None, photos: PhotoCache | None = None
+) -> FolderSink | StoreSink:
     """Where the images of a folder go. Touches nothing yet.
 
     Raises:
@@ -53,7 +57,7 @@ def sink_of(paths: Paths, *, kind: str, ca_file: Path | None = None) -> FolderSi
         open_bucket(paths.store, ca_file=ca_file),
         spool=paths.spool,
         scratch=paths.landing,
-        photos=PhotoCache(paths.objects),
+        photos=photos or PhotoCache(paths.objects),
         clock=SystemClock(),
         kind=kind,
     )
@@ -76,7 +80,8 @@ async def hold(
         StorageError: it can't be written.
     """
     locks = [FolderLock(path) for path in paths.locks]
-    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file))
+    photos = PhotoCache(paths.objects, PillowDecoder())
+    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file, photos=photos))
     try:
         events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id, filesystem_of)
         ledger = SqliteLedger(paths.ledger, kind=kind)
@@ -84,7 +89,7 @@ async def hold(
             await ledger.open()
             memo = await anyio.to_thread.run_sync(SqliteMemo, paths.memo)
             try:
-                yield HeldFolder(paths, ledger, sink, events, memo)
+                yield HeldFolder(paths, ledger, sink, events, memo, photos)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(memo.close)

@@ -81,6 +81,7 @@ class Sending:
         except StorageError as error:
             desk.stop_for_storage(error)
         finally:
+            self._inputs.release(job.id)
             self._trouble.ended(ticket, None)
             desk.in_flight -= 1
             desk.budget.settle(job.price or 0.0, charge)

@@ -18,6 +18,7 @@ __all__ = [
     "JobOutput",
     "Json",
     "Lease",
+    "ObjectPhoto",
     "Photo",
     "PlannedJob",
     "Record",
@@ -104,6 +105,25 @@ class RemoteImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectPhoto:
+    """A reference image in an object store, as it was when it was checked. Nobody has seen its pixels yet.
+
+    Attributes:
+        ref: its address, as the user wrote it.
+        etag: as the store gave it, without quotes; with ``size``, how a later change is noticed.
+        size: bytes.
+        fit: what is to be done to it before it is sent; None for what happens by itself.
+        presign: the API gets a URL of it that dies, not its bytes.
+    """
+
+    ref: str
+    etag: str
+    size: int
+    fit: Fit | None = None
+    presign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JobOutput:
     """The output of another job as a reference image; that job has to be stored first.
 
@@ -121,7 +141,7 @@ class JobOutput:
         return f"job:{self.job}"
 
 
-Image: TypeAlias = Photo | RemoteImage | JobOutput
+Image: TypeAlias = Photo | RemoteImage | ObjectPhoto | JobOutput
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,12 @@ _IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(slots=True)
 class Taken:
-    """What is known of a source once it is open: the folder of its paths, its own ``out:``, and its lock file."""
+    """What is known of a source once it is open: folder of its paths, ``out:``, lock file, ``inputs: presign``."""
 
     base: str = ""
     out: Path | None = None
     lock: Path | None = None
+    presign: bool = False
 
 
 class Stager:
@@ -105,7 +106,7 @@ class Stager:
             faults = opened.faults
             base = opened.base.absolute()
             lock = base / LOCK_NAME if opened.lock and self._with_locks else None
-            self.taken[number] = Taken(str(base), base / opened.out if opened.out else None, lock)
+            self.taken[number] = Taken(str(base), base / opened.out if opened.out else None, lock, opened.presign)
             self._stage_rows(number, opened)
         except Unreadable as problem:
             faults.append(Fault(problem.line, problem.message, problem.remedy))

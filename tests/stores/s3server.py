@@ -90,7 +90,7 @@ class S3Server:
         return kept
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        path = unquote(request.raw_path.partition("?")[0])
+        path = unquote(_path(request))
         bucket, _, key = path.lstrip("/").partition("/")
         query = dict(parse_qsl(request.query_string, keep_blank_values=True))
         asked = Asked(request.method, key, {k.lower(): v for k, v in request.headers.items()}, query)
@@ -179,7 +179,7 @@ class S3Server:
         canonical = "\n".join(
             [
                 asked.method,
-                quote(unquote(request.raw_path.partition("?")[0]), safe="/~"),
+                quote(unquote(_path(request)), safe="/~"),
                 "&".join(f"{quote(k, safe='~')}={quote(v, safe='~')}" for k, v in sorted(query.items())),
                 *(f"{name}:{asked.headers.get(name, '').strip()}" for name in names.split(";")),
                 "",
@@ -193,6 +193,11 @@ class S3Server:
             secret = hmac.digest(secret, part.encode(), "sha256")
         wanted = hmac.digest(secret, signed.encode(), "sha256").hex()
         return "" if hmac.compare_digest(wanted, given) else "SignatureDoesNotMatch"
+
+
+def _path(request: web.Request) -> str:
+    """As it was written; a client that takes this server for a proxy writes the whole address."""
+    return re.sub("^http://[^/]*", "", request.raw_path.partition("?")[0])
 
 
 def _error(status: int, code: str) -> web.Response:

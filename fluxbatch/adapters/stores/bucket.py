@@ -145,6 +145,19 @@ class Bucket:
             raise storage_error(self.address, error, doing="read") from error
         return Object(_seen(result.meta), result.attributes)
 
+    def head_now(self, name: str) -> Seen | None:
+        """An object, None if there is none. Blocks.
+
+        Raises:
+            StorageError: it can't be told.
+        """
+        try:
+            return _seen(self._obstore.head(self._store, name))
+        except self._errors as error:
+            if _is_missing(error):
+                return None
+            raise storage_error(self.address, error, doing="read") from error
+
     async def read(self, name: str) -> tuple[Object, AsyncIterator[bytes]] | None:
         """An object and its bytes, piece by piece; None if there is none.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.stores.sink import StoreSink
     from fluxbatch.model.job import PlannedJob, Stored
 
-__all__ = ["StoreLanding"]
+__all__ = ["StoreLanding", "spool_name"]
 
 
 class StoreLanding:
@@ -59,9 +60,14 @@ class StoreLanding:
     async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:
         """Verify, make durable here, put in place there."""
         if self._spooled is None:
-            self._spooled = await self._spooling.commit(self._sink.spool_name(filename))
+            self._spooled = await self._spooling.commit(spool_name(filename))
         return await self._sink.place(self._spooled, filename, job)
 
     async def discard(self) -> None:
         """Give up. What is verified and not uploaded stays in the spool."""
         await self._spooling.discard()
+
+
+def spool_name(filename: str) -> str:
+    """The name of an output's file in the spool, without extension: flat, and short enough for any disk."""
+    return hashlib.sha256(filename.encode()).hexdigest()

@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 import anyio
 import anyio.to_thread
@@ -24,7 +25,7 @@ from fluxbatch.model.job import Fit, Photo
 from fluxbatch.policy.fitting import DECODABLE, fitting_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from typing import BinaryIO
 
     from fluxbatch.adapters.stores.bucket import Seen
@@ -58,7 +59,7 @@ class PhotoCache:
         self._most = most
         self._kept: OrderedDict[Path, _Kept] = OrderedDict()
         self._users: Counter[Path] = Counter()
-        self._coming: dict[Path, anyio.Lock] = {}
+        self._coming: WeakValueDictionary[Path, anyio.Lock] = WeakValueDictionary()
         self._swept = False
 
     def find(self, name: str, seen: Seen, *, fit: Fit | None = None, ref: str = "") -> Photo | None:
@@ -75,7 +76,7 @@ class PhotoCache:
         self,
         name: str,
         seen: Seen,
-        pieces: AsyncIterator[bytes],
+        read: Callable[[], Awaitable[AsyncIterator[bytes]]],
         *,
         mtime_ns: int = 0,
         fit: Fit | None = None,
@@ -86,22 +87,23 @@ class PhotoCache:
         Args:
             name: of the object, with what tells it from those of other places.
             seen: as which it is read.
-            pieces: its bytes.
+            read: gives its bytes; called if it isn't here, by one of all those who ask for it at the same time.
             mtime_ns: the time that its file gets.
             fit: what the user wants done to it; None: as it is an image of the API.
             ref: how the user calls it; by default its name.
 
         Raises:
             PhotoError: it is no image that can be used.
-            StorageError: it can't be read or kept.
+            StorageError: it can't be kept; both also as ``read`` raises them.
         """
         path = self._path(name, seen)
-        async with self._coming.setdefault(path, anyio.Lock()):
+        lock = self._coming.setdefault(path, anyio.Lock())
+        async with lock:
             found = self.find(name, seen, fit=fit, ref=ref)
             if found is not None:
                 return found
             try:
-                part = await self._write(path, pieces)
+                part = await self._write(path, await read())
                 kept = await anyio.to_thread.run_sync(
                     self._look, part, path, name, ref or name, mtime_ns or seen.modified_ns
                 )
@@ -110,8 +112,6 @@ class PhotoCache:
                     f"{path} can't be written: {error.strerror or error}",
                     remedy="free space or mend the state folder, then run the same command again",
                 ) from error
-            finally:
-                self._coming.pop(path, None)
             self._kept[path] = kept
             self._users[path] += 1
             await anyio.to_thread.run_sync(self._shrink)
@@ -125,7 +125,8 @@ class PhotoCache:
 
     def _path(self, name: str, seen: Seen) -> Path:
         key = blake3(f"{name}\0{seen.etag}\0{seen.size}\0{seen.version}".encode()).hexdigest(12)
-        return self._folder / key / PurePosixPath(name)
+        # a key in a bucket may be longer than any path
+        return self._folder / key / PurePosixPath(name if "://" not in name else name.rpartition("/")[2][-80:])
 
     async def _write(self, path: Path, pieces: AsyncIterator[bytes]) -> Path:
         part = path.with_name(f"{secrets.token_hex(8)}.part")

@@ -59,6 +59,7 @@ class Opened:
         out: the ``out:`` of a document, as written.
         filename: the template of file names, as written, and its line.
         lock: a lock file is kept beside the manifest.
+        presign: photos in object stores are sent as URLs that die.
     """
 
     label: str
@@ -68,3 +69,4 @@ class Opened:
     out: str | None = None
     filename: tuple[str, int] | None = None
     lock: bool = False
+    presign: bool = False
