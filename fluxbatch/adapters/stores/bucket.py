@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from fluxbatch.adapters.stores.faults import Conflict, is_unsupported, storage_error
+from fluxbatch.adapters.stores.faults import Conflict, is_about_bucket, is_unsupported, storage_error
+from fluxbatch.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -58,6 +59,7 @@ class Bucket:
         address: of all of them.
         creates, updates: whether the store holds to If-None-Match and If-Match. Where it doesn't, an object is looked
             at right before it is written, which leaves a moment for somebody else.
+        bare_etags: the store wants the ETag in If-Match without its quotes (Ceph does).
         checks_digests: the store refuses bytes that are not those that were signed for (the S3 protocol).
     """
 
@@ -67,6 +69,7 @@ class Bucket:
         self.address = address
         self.creates = True
         self.updates = True
+        self.bare_etags = False
         self.checks_digests = address.scheme in {"s3", "oss"}
         self._obstore = obstore
         self._store = store
@@ -79,7 +82,7 @@ class Bucket:
             Conflict: something else is there by now; nothing was written.
             StorageError: it can't be written.
         """
-        mode: Any = "create" if instead_of is None else _version(instead_of)
+        mode: Any = "create" if instead_of is None else self._version(instead_of)
         if not (self.creates if instead_of is None else self.updates):
             found = await self.head(name)
             if (found and found.seen.etag) != (instead_of and instead_of.etag):
@@ -93,30 +96,25 @@ class Bucket:
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             raise Conflict(name) from None
         except self._errors as error:
-            if (
-                isinstance(error, FileNotFoundError)
-                and mode not in {"create", "overwrite"}
-                and "Bucket" not in str(error)
-            ):
+            if instead_of is not None and _is_missing(error):
                 raise Conflict(name) from None  # what was to be replaced is gone
             raise storage_error(self.address, error, doing="written") from error
         return Seen(len(data), result["e_tag"] or "", result["version"] or "")
 
-    async def holds_to(self, name: str, data: bytes, *, instead_of: Seen | None) -> bool:
-        """Whether a condition that isn't met keeps the store from writing. Made for objects that nobody needs.
+    async def attempt(self, name: str, data: bytes, *, instead_of: Seen | None) -> Seen | None:
+        """Write an object that nobody needs, to find out what the store holds to; None if it wasn't written.
 
         Raises:
-            StorageError: it can't be told.
+            StorageError: the store is in trouble.
         """
         try:
-            await self.put(name, data, instead_of=instead_of, mime="text/plain", said={})
+            return await self.put(name, data, instead_of=instead_of, mime="text/plain", said={})
         except Conflict:
-            return True
-        except Exception as error:
+            return None
+        except StorageError as error:
             if isinstance(error.__cause__, Exception) and is_unsupported(error.__cause__):
-                return False
+                return None
             raise
-        return False
 
     async def upload(self, name: str, path: Path, *, mime: str) -> None:
         """Write a file of ours, of any length, whatever is there.
@@ -215,9 +213,9 @@ class Bucket:
         except self._errors as error:
             raise storage_error(self.address, error, doing="signed for") from error
 
-
-def _version(seen: Seen) -> dict[str, str]:
-    return {"e_tag": seen.etag} | ({"version": seen.version} if seen.version else {})
+    def _version(self, seen: Seen) -> dict[str, str]:
+        etag = seen.etag.strip('"') if self.bare_etags else seen.etag
+        return {"e_tag": etag} | ({"version": seen.version} if seen.version else {})
 
 
 def _seen(meta: ObjectMeta) -> Seen:
@@ -226,4 +224,4 @@ def _seen(meta: ObjectMeta) -> Seen:
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+    return isinstance(error, FileNotFoundError) and not is_about_bucket(error)

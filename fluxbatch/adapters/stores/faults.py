@@ -13,7 +13,7 @@ from fluxbatch.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from fluxbatch.model.address import StoreAddress
 
-__all__ = ["Conflict", "is_unsupported", "no_credentials", "storage_error"]
+__all__ = ["Conflict", "is_about_bucket", "is_unsupported", "no_credentials", "storage_error"]
 
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.]{1,60})</Code>")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -55,6 +55,12 @@ def storage_error(address: StoreAddress, error: Exception, *, doing: str) -> Sto
     else:
         what, remedy = _unheard(text), f"check the network and the endpoint, then {_AGAIN}"
     return StorageError(f"{address} can't be {doing}: {what}{f' ({code})' if code else ''}", remedy=remedy)
+
+
+def is_about_bucket(error: Exception) -> bool:
+    """Whether what is not there is the whole bucket, as far as the answer says so."""
+    text = str(error)
+    return any(code in text for code in _NO_SUCH_PLACE) or "bucket does not exist" in text
 
 
 def no_credentials(address: StoreAddress) -> UsageError:

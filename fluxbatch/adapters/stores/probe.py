@@ -14,27 +14,37 @@ if TYPE_CHECKING:
 __all__ = ["probe"]
 
 _NO_ETAG: Final = '"00000000000000000000000000000000"'
+_SAID: Final = {"fluxbatch": "probe"}
 _DOUBTFUL: Final = "see how the store is, or use another place (-o)"
 
 
 async def probe(bucket: Bucket) -> None:
-    """Write a tiny object, read it and remove it; ``bucket.creates`` and ``updates`` say what was found out on the way.
+    """Write a tiny object, read it and remove it; what the store holds to is found out on the way.
 
     Raises:
-        StorageError: it can't be written, read, listed or removed.
+        StorageError: it can't be written, read or removed.
     """
-    name, said, data = f".fluxbatch-probe-{secrets.token_hex(8)}", {"fluxbatch": "probe"}, b"fluxbatch was here\n"
-    written = await bucket.put(name, data, instead_of=None, mime="text/plain", said=said)
+    name, data = f".fluxbatch-probe-{secrets.token_hex(8)}", b"fluxbatch was here\n"
+    bucket.creates = bucket.updates = True
+    written = await bucket.put(name, data, instead_of=None, mime="text/plain", said=_SAID)
     try:
-        bucket.creates = await bucket.holds_to(name, data, instead_of=None)
-        other = Seen(len(data), _NO_ETAG, "1" if written.version else "")
-        bucket.updates = await bucket.holds_to(name, data, instead_of=other)
         found = await bucket.read(name)
-        if found is None:
-            raise StorageError(f"{bucket.address}: what was just written is not there", remedy=_DOUBTFUL)
-        read = b"".join([piece async for piece in found[1]])
-        kept = bucket.creates and bucket.updates  # else the object was written over, without metadata
-        if read != data or (kept and found[0].metadata.get("fluxbatch") != "probe"):
+        read = b"" if found is None else b"".join([piece async for piece in found[1]])
+        if found is None or read != data or found[0].metadata.get("fluxbatch") != _SAID["fluxbatch"]:
             raise StorageError(f"{bucket.address}: what was just written reads otherwise", remedy=_DOUBTFUL)
+        creates = await bucket.attempt(name, data, instead_of=None) is None
+        bucket.updates = await _updates(bucket, name, written if creates else found[0].seen)
+        bucket.creates = creates
     finally:
         await bucket.delete(name)
+
+
+async def _updates(bucket: Bucket, name: str, written: Seen) -> bool:
+    """Whether the object that was seen is replaced, and another one isn't."""
+    for bare in (False, True):
+        bucket.bare_etags = bare
+        replaced = await bucket.attempt(name, b"once more\n", instead_of=written)
+        if replaced is not None:
+            other = Seen(written.size, _NO_ETAG, "1" if written.version else "")
+            return await bucket.attempt(name, b"never\n", instead_of=other) is None
+    return False
