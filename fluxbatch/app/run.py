@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.stores import probe
+from fluxbatch.adapters.stores import open_bucket, probe
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold
@@ -32,6 +32,7 @@ from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -47,6 +48,7 @@ T = TypeVar("T")
 _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
+_PROBE_PATIENCE_S: Final = 10.0
 
 
 class RunOutcome:
@@ -146,7 +148,7 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
-                trouble = await _trouble_of(folder)
+                trouble = await _trouble_of(folder, request.ca_file)
                 # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
                 if trouble is not None:
@@ -263,11 +265,16 @@ class _Run:
             _tell(hooks.progress, watch.look())
 
 
-async def _trouble_of(folder: HeldFolder) -> StorageError | None:
-    """What keeps images from landing in an object store, tried with a tiny one."""
-    if folder.store is not None:
+async def _trouble_of(folder: HeldFolder, ca_file: Path | None) -> StorageError | None:
+    """What keeps images from landing in an object store, tried with a tiny one; soon, since somebody waits for it."""
+    store = folder.store
+    if store is not None:
+        bucket = await _in_thread(
+            partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_PROBE_PATIENCE_S)
+        )
         try:
-            await probe(folder.store.bucket)
+            await probe(bucket)
+            store.bucket.learn(bucket)
         except StorageError as error:
             return error
     return None

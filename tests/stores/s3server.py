@@ -50,6 +50,8 @@ class S3Server:
         conditional: hold to If-None-Match and If-Match on PUT; else ignore them.
         opaque: give ETags that are no digests, as for encrypted objects.
         fault: says of a request what goes wrong with it: a status, seconds to wait, or "cut".
+        before_put: may change a request once it is found to be in order.
+        cut_after_put: so many objects are written without an answer.
     """
 
     def __init__(self, bucket: str = "pictures") -> None:
@@ -59,6 +61,8 @@ class S3Server:
         self.conditional = True
         self.opaque = False
         self.fault: Callable[[Asked], int | float | str | None] = lambda _: None
+        self.before_put: Callable[[Asked], None] = lambda _: None
+        self.cut_after_put = 0
         self.port = 0
         self._puts = 0
 
@@ -110,9 +114,14 @@ class S3Server:
         if bucket != self.bucket:
             return _error(404, "NoSuchBucket")
         answer: web.StreamResponse = getattr(self, f"_{request.method.lower()}")(asked, body)
+        if asked.method == "PUT" and answer.status == 200 and self.cut_after_put:
+            self.cut_after_put -= 1
+            assert request.transport is not None
+            request.transport.abort()
         return answer
 
     def _put(self, asked: Asked, body: bytes) -> web.Response:
+        self.before_put(asked)
         there, headers = self.objects.get(asked.key), asked.headers
         if self.conditional:
             if headers.get("if-none-match") == "*" and there is not None:

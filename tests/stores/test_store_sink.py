@@ -73,7 +73,7 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.mark.parametrize("store", ["conditions", "no conditions", "opaque etags"])
+@pytest.mark.parametrize("store", ["plain", "no conditions, opaque ETags"])
 @pytest.mark.parametrize("case", sink.CASES, ids=case_name)
 async def test_store_sink(
     case: sink.Case,
@@ -85,7 +85,7 @@ async def test_store_sink(
 ) -> None:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    server.conditional, server.opaque = store != "no conditions", store == "opaque etags"
+    server.conditional, server.opaque = store == "plain", store != "plain"
     server.objects.clear()
     count = 0
 

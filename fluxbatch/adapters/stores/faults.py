@@ -42,14 +42,14 @@ def storage_error(address: StoreAddress, error: Exception, *, doing: str) -> Sto
     code = found[1] if (found := _CODE.search(text)) else ""
     status = found[1] if (found := _STATUS.search(text)) else ""
     variables = _VARIABLES[address.scheme]
-    if code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
+    if any(word in text for word in _CREDENTIAL_SERVICES):
+        what, remedy = "there are no credentials", f"set {variables}"
+    elif code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
         what, remedy = f"there is no bucket {address.bucket!r}", f"make it, or name another one, then {_AGAIN}"
     elif code in _WRONG_KEY or status == "401":
         what, remedy = "the store refuses the credentials", f"check {variables}"
     elif status == "403":
         what, remedy = "it is forbidden with these credentials", "give them the right to list, read, write and delete"
-    elif any(word in text for word in _CREDENTIAL_SERVICES):
-        what, remedy = "there are no credentials", f"set {variables}"
     elif status:
         what, remedy = f"the store answers {status}", f"see how the store is, then {_AGAIN}"
     else:

@@ -103,7 +103,7 @@ class StoreSource:
 
 
 def _can_sign(address: StoreAddress) -> bool:
-    """Obstore signs Azure's URLs by the name as it is sent, Azure checks it as it is written: these have to be the same."""
+    """Whether a URL would be valid: obstore signs Azure's for the name as sent, Azure checks it as it is written."""
     return address.scheme != "az" or _SAME_WHEN_SENT.fullmatch(address.key) is not None
 
 
