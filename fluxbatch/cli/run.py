@@ -11,6 +11,8 @@ import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.options import Seconds, find_key
+from fluxbatch.errors import UsageError
+from fluxbatch.model.address import is_store_address
 
 if TYPE_CHECKING:
     from fluxbatch.cli.display import Display
@@ -34,6 +36,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
+  fluxbatch run jobs.yaml -o s3://bucket/night --state ~/night   into your own object store
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
@@ -120,6 +123,10 @@ def run(**options: Any) -> int:
     from fluxbatch.app.request import new_run_id
     from fluxbatch.app.run import run as run_request
 
+    if options["report"] and is_store_address(str(options["out"])):
+        raise UsageError(
+            f"--report and -o {options['out']}: a gallery shows images of a local folder", remedy="leave one out"
+        )
     run_id = new_run_id()
     display = _display(options)
     request = request_of(

@@ -73,7 +73,7 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
-@pytest.mark.parametrize("store", ["plain", "no conditions, opaque ETags"])
+@pytest.mark.parametrize("store", ["plain", pytest.param("no conditions, opaque ETags", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", sink.CASES, ids=case_name)
 async def test_store_sink(
     case: sink.Case,
