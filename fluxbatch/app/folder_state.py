@@ -93,6 +93,7 @@ async def hold(
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(memo.close)
+                    await anyio.to_thread.run_sync(photos.clear)
         finally:
             with anyio.CancelScope(shield=True):
                 await ledger.close()

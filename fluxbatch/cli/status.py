@@ -26,6 +26,7 @@ Without OUT it is this folder, or the only output folder below it.
 \b
   fluxbatch status
   fluxbatch status photos-out --json
+  fluxbatch status ~/night                   the state folder, of images that go to an object store
   fluxbatch status photos-out --results      write results.jsonl anew from the ledger
   fluxbatch status photos-out --watch        over and over, until the run there has ended
   fluxbatch status photos-out --watch 30 --json >> log.jsonl

@@ -123,6 +123,11 @@ class PhotoCache:
         if self._users[known] > 0:
             self._users[known] -= 1
 
+    def clear(self) -> None:
+        """Remove all files, in use or not, if any came. Blocks."""
+        if self._swept:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
     def _path(self, name: str, seen: Seen) -> Path:
         key = blake3(f"{name}\0{seen.etag}\0{seen.size}\0{seen.version}".encode()).hexdigest(12)
         # a key in a bucket may be longer than any path
