@@ -59,7 +59,13 @@ class Paths:
             UsageError: they are not to be used.
         """
         if out is None or not _SCHEME.match(str(out)):
-            return cls.of(find_out(out, outs, simulate=simulate), state)
+            paths = cls.of(find_out(out, outs, simulate=simulate), state)
+            if paths.store is not None:
+                raise UsageError(
+                    f"{paths.out} is the state folder of {paths.store}",
+                    remedy=f"give -o {paths.store} --state {paths.out}, or use another output folder",
+                )
+            return paths
         try:
             address = StoreAddress.parse(str(out))
         except ValueError as error:

@@ -70,6 +70,7 @@ def test_any_text_is_an_address_or_none(text: str) -> None:
         ({**KEYS, "AWS_DEFAULT_REGION": "eu-west-1"}, ("eu-west-1", "", False)),
         ({**KEYS, "AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "auto"}, ("auto", "", False)),
         ({**KEYS, "AWS_ENDPOINT_URL": "https://r2.example.com/"}, ("us-east-1", "https://r2.example.com", False)),
+        ({**KEYS, "AWS_ENDPOINT": "https://host/storage/s3"}, ("us-east-1", "https://host/storage/s3", False)),
         (
             {**KEYS, "AWS_ENDPOINT_URL": "https://a", "AWS_ENDPOINT_URL_S3": "https://b"},
             ("us-east-1", "https://b", False),

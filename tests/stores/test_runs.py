@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.app.stage import Api, Ran, serving, sha256, wait_for, write_rows
+import fluxbatch
+from fluxbatch.testing import make_png
+from tests.app.stage import Api, Ran, run_command, serving, sha256, wait_for, write_rows
 from tests.stores.s3server import SECRET, S3Server, s3_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PLACE = "s3://pictures/shop/night"
 
@@ -96,6 +98,70 @@ def test_killed_and_taken_up(api: Api, server: S3Server, tmp_path: Path) -> None
         times = billed[sha256(line["prompt"].encode())]
         assert line["charged"] <= times <= line["charged"] + line["unknown_charges"] <= 2
     assert run(api, manifest, "another-state").summary["requests"] == 0
+
+
+def test_upkeep(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """What is there is adopted, what got another id is copied, what nobody asks for is pruned."""
+    manifest = write_rows(tmp_path / "jobs.jsonl", 3)
+    server.put("shop/night/job-000.png", make_png(1))
+    words = (manifest, "-o", PLACE, "--state", "state", "--json")
+    adopted = run_command("adopt", *words, cwd=tmp_path, env=api.environment)
+    assert (adopted.code, adopted.summary["adopted"]) == (0, ["job-000.png"]), adopted.err
+    assert run(api, manifest).summary["requests"] == 2
+    manifest.write_text(manifest.read_text().replace('"job-001"', '"another"'))
+    copied = run(api, manifest)
+    assert (copied.code, copied.summary["requests"]) == (0, 0), copied.err
+    first, second = (server.objects[f"shop/night/{name}.jpg"] for name in ("job-001", "another"))
+    assert first.data == second.data
+    assert second.headers["x-amz-meta-job"] == "another"
+    pruned = run_command("prune", *words, "--yes", cwd=tmp_path, env=api.environment)
+    assert (pruned.code, pruned.summary["removed"]) == (0, ["job-001.jpg"]), pruned.err
+    assert "shop/night/job-001.jpg" not in server.objects
+    assert run(api, manifest, "an empty machine").code == 2  # adopted ones say nothing of themselves
+
+
+ODD = [
+    "a b",
+    "ü猫",
+    "x%41",
+    "q#&=+",
+    "cat 🐱",
+    "it's",
+    "a;b,c",
+    "[x]{y}",
+    "~tilde",
+    "a^b`",
+    "e\u0301",
+    "$(x)",
+    "@!",
+    "ه",
+]
+
+
+def test_odd_names_are_what_they_are(api: Api, server: S3Server, tmp_path: Path) -> None:
+    rows = [{"id": name, "prompt": f"Odd: {name}", "model": "flux-2-klein-4b"} for name in ODD]
+    manifest = tmp_path / "jobs.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    done = run(api, manifest)
+    assert (done.code, done.summary["stored"]) == (0, len(ODD)), done.err
+    lines = published(server)
+    assert [line["file"] for line in lines] == [f"{name}.jpg" for name in ODD]
+    check_objects(server, lines)
+    again = run(api, manifest, "an empty machine")
+    assert (again.code, again.summary["requests"]) == (0, 0), again.err
+
+
+def test_from_python(api: Api, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in api.environment.items():
+        monkeypatch.setenv(name, value)
+    jobs = [fluxbatch.Job(id="a", prompt="One")]
+    result = fluxbatch.run(jobs, out=PLACE, state=tmp_path / "state", base_url=api.sim.base_url)
+    assert (result.ok, result.store) == (True, PLACE)
+    [image] = result.results()
+    assert (image.status, image.path) == ("stored", None)
+    assert f"shop/night/{image.file}" in server.objects
+    with pytest.raises(fluxbatch.UsageError, match="give it as text"):
+        fluxbatch.run(jobs, out=Path(PLACE), state=tmp_path / "state", base_url=api.sim.base_url)
 
 
 @pytest.mark.parametrize(

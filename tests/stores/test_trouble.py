@@ -146,6 +146,8 @@ def test_a_ledger_is_of_one_place(api: Api, tmp_path: Path) -> None:
         done = run(api, manifest, out=out, state=state)
         assert done.code == 2
         assert f"is of {PLACE}" in done.err
+    done = api.run(manifest, "-o", "state", "--yes", cwd=tmp_path)
+    assert (done.code, f"state folder of {PLACE}" in done.err) == (2, True)
     status = run_command("status", "state", cwd=tmp_path)
     assert status.out.startswith(PLACE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ import requests
 from obstore.store import AzureStore, S3Store
 
 from fluxbatch.adapters.stores import probe
+from fluxbatch.ports import Presence
 from fluxbatch.simulator import Faults
+from fluxbatch.testing import make_job, make_png
 from fluxbatch.testing.conformance import case_name, sink
 from tests.app.stage import Api, Ran, serving, sha256, wait_for, write_rows
 from tests.stores import azurite, ceph
+from tests.stores.test_runs import ODD
 from tests.stores.test_store_sink import make_sink
 
 if TYPE_CHECKING:
@@ -153,6 +157,21 @@ async def test_a_true_store_holds_to_conditions(place: Place, tmp_path: Path, bl
     await probe(bucket)
     assert (bucket.creates, bucket.updates) == (True, True)
     assert not [name async for page in bucket.pages() for name, _ in page]
+
+
+async def test_odd_names_are_what_they_are(place: Place, tmp_path: Path, blockbuster: BlockBuster) -> None:
+    blockbuster.deactivate()
+    url = f"{place.scheme}://{BUCKET}/odd names"
+    jobs = [replace(make_job(n), filename=f"in {n}/{name}") for n, name in enumerate(ODD)]
+    one, other = make_sink(url, tmp_path / "one"), make_sink(url, tmp_path / "other")
+    for number, job in enumerate(jobs):
+        landing = await one.land()
+        landing.write(make_png(number))
+        await landing.commit(job.filename, job)
+    found = await other.known(jobs)
+    assert {job_id: stored.filename for job_id, stored in found.items()} == {job.id: job.filename for job in jobs}
+    assert await other.check(list(found.values())) == [Presence.SAME] * len(ODD)
+    assert [await other.remove(stored) for stored in found.values()] == [True] * len(ODD)
 
 
 def run(api: Api, place: Place, manifest: Path, state: str, *more: object, out: str = "") -> Ran:

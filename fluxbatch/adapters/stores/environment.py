@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Place", "s3_place"]
 
-_ENDPOINT: Final = re.compile(r"https?://[^/@?#\s]+/?")
+_ENDPOINT: Final = re.compile(r"https?://[^/@?#\s]+(?:/[^@?#\s]*)?")
 _ELSEWHERE: Final = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
@@ -113,7 +113,7 @@ class _Variables:
 
 def _check_endpoint(endpoint: str, variable: str) -> None:
     if endpoint and not _ENDPOINT.fullmatch(endpoint):
-        raise UsageError(f"{variable} is no address of a server", remedy="write https://host, without path or key")
+        raise UsageError(f"{variable} is no address of a server", remedy="write https://host, without a key")
 
 
 def _with_bucket(endpoint: str, bucket: str) -> str:

@@ -62,6 +62,8 @@ def _store(address: StoreAddress, client: ClientConfig, retry: RetryConfig) -> S
     prefix = address.key or None
     match address.scheme:
         case "gs":
+            if os.environ.get("GOOGLE_BASE_URL", "").startswith("http://"):
+                client["allow_http"] = True
             return store.GCSStore(address.bucket, prefix=prefix, client_options=client, retry_config=retry)
         case "az":
             endpoint = os.environ.get("AZURE_STORAGE_ENDPOINT", "")
