@@ -10,10 +10,9 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.stores import open_bucket, probe
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.request import CALLED_OFF
@@ -32,7 +31,6 @@ from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -48,7 +46,6 @@ T = TypeVar("T")
 _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
-_PROBE_PATIENCE_S: Final = 10.0
 
 
 class RunOutcome:
@@ -148,7 +145,11 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
-                trouble = await _trouble_of(folder, request.ca_file)
+                trouble: StorageError | None = None
+                try:
+                    await try_store(folder, request.ca_file)
+                except StorageError as error:
+                    trouble = error
                 # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
                 if trouble is not None:
@@ -263,21 +264,6 @@ class _Run:
         while True:
             await anyio.sleep(hooks.progress_every_s)
             _tell(hooks.progress, watch.look())
-
-
-async def _trouble_of(folder: HeldFolder, ca_file: Path | None) -> StorageError | None:
-    """What keeps images from landing in an object store, tried with a tiny one; soon, since somebody waits for it."""
-    store = folder.store
-    if store is not None:
-        bucket = await _in_thread(
-            partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_PROBE_PATIENCE_S)
-        )
-        try:
-            await probe(bucket)
-            store.bucket.learn(bucket)
-        except StorageError as error:
-            return error
-    return None
 
 
 def _promised_s(quote: Quote) -> float:

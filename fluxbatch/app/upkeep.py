@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.locks import write_locks
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
@@ -175,6 +175,7 @@ async def _opened(request: RunRequest, findings: Findings) -> AsyncIterator[tupl
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
         kind = "simulated" if request.simulate else "live"
         async with hold(paths, run_id=request.run_id, kind=kind, ca_file=request.ca_file) as folder:
+            await try_store(folder, request.ca_file)
             yield intake, folder
 
 
@@ -202,3 +203,5 @@ async def _write_plan(request: RunRequest, intake: Intake, folder: HeldFolder, s
 async def _write_results(request: RunRequest, folder: HeldFolder) -> None:
     rows = folder.ledger.rows()
     await write_results(folder.paths.results, rows, run_id=request.run_id, simulated=request.simulate)
+    if folder.store is not None:
+        await folder.store.publish(folder.paths.results, folder.paths.results.name)
