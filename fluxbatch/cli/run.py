@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,6 +13,7 @@ from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, 
 from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from fluxbatch.cli.display import Display
@@ -105,10 +107,11 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option("-v", "--verbose", count=True, help="Tell of every job; twice: of everything.")
 def run(**options: Any) -> int:
     """Make what is missing."""
-    import anyio
+    with _lasting():
+        import anyio
 
-    from fluxbatch.app.request import new_run_id
-    from fluxbatch.app.run import run as run_request
+        from fluxbatch.app.request import new_run_id
+        from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
     display = _display(options)
@@ -134,6 +137,20 @@ def run(**options: Any) -> int:
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
         _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
     return outcome.summary.exit_code
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What is made within stays as long as the process: the collector does not look at it, now or ever.
+
+    It would, time and again while modules are imported, and with each of its full rounds of a long run.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _settings(options: dict[str, Any]) -> Settings:
