@@ -29,7 +29,7 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk.journal import Journal
 from fluxbatch.app.look import open_ledger
 from fluxbatch.errors import UsageError
-from fluxbatch.model.review import Review, Verdict
+from fluxbatch.model.review import LONGEST_NAME, LONGEST_NOTE, Review, Verdict
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.reviews import REVIEWS_NAME, Verdicts, moment_text, review_line, review_of
 
@@ -54,9 +54,6 @@ __all__ = [
     "own_name",
 ]
 
-LONGEST_NOTE: Final = 10_000
-LONGEST_NAME: Final = 200
-"""characters"""
 _GIT_S: Final = 5.0
 _PAGE: Final = 500
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["Review", "Verdict"]
+__all__ = ["LONGEST_NAME", "LONGEST_NOTE", "Review", "Verdict"]
+
+LONGEST_NOTE: Final = 10_000
+LONGEST_NAME: Final = 200
+"""characters"""
 
 
 class Verdict(StrEnum):

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -21,6 +20,8 @@ from fluxbatch.planning.reviews import Verdicts, read_moment, review_line, revie
 from tests.review.folder import digest, make_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fluxbatch.app.folder import Paths
 
 A, B, C = (digest(name) for name in "abc")
