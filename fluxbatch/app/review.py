@@ -26,8 +26,10 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk.earlier import earlier_file
 from fluxbatch.adapters.disk.journal import Journal
 from fluxbatch.app.look import open_ledger
+from fluxbatch.app.remakes import RemakeFile
 from fluxbatch.errors import UsageError
 from fluxbatch.model.review import LONGEST_NAME, LONGEST_NOTE, Review, Verdict
 from fluxbatch.model.state import JobState
@@ -39,10 +41,12 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
     from fluxbatch.model.job import Record
+    from fluxbatch.planning.remakes import Remake
 
 __all__ = [
     "LONGEST_NAME",
     "LONGEST_NOTE",
+    "Earlier",
     "Refused",
     "Reviewed",
     "Reviews",
@@ -73,7 +77,8 @@ class Reviewed:
     """An image that is there, with what is said of it.
 
     Attributes:
-        record: its job's row; ``record.stored`` is the image.
+        record: its job's row; ``record.stored`` is the image. Unless its state is STORED, that is an earlier one: its
+            successor has failed, or is on its way.
         review: what stands, which may be a note without a verdict; None if nothing was said of these bytes.
     """
 
@@ -91,6 +96,11 @@ class Reviewed:
         """Of the image: what goes into ``Said``."""
         assert self.record.stored is not None
         return self.record.stored.sha256
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether it is what its job asks for now."""
+        return self.record.state is JobState.STORED
 
     @property
     def file(self) -> str:
@@ -131,6 +141,19 @@ class Refused:
     said: Said
     why: str
     now: Review | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An image that was rejected, and gave way.
+
+    Attributes:
+        remake: what was asked for in its place.
+        file: where it is kept, below the output folder; empty if it isn't, on this machine.
+    """
+
+    remake: Remake
+    file: str
 
 
 class VerdictFile:
@@ -279,15 +302,23 @@ class Reviews:
         """The images that are there, in the order of the manifests, with what is said of each up to now."""
         await self.refresh()
         async for record in self._ledger.rows():
-            if record.state is JobState.STORED and record.stored is not None:
+            if record.stored is not None:
                 yield await self._reviewed(record)
 
     async def image(self, job_id: str) -> Reviewed | None:
         """The image of a job, if it has one, with what is said of it, as far as that was taken in."""
         record = (await self._ledger.recall([job_id])).get(job_id)
-        if record is None or record.state is not JobState.STORED or record.stored is None:
+        if record is None or record.stored is None:
             return None
         return await self._reviewed(record)
+
+    async def earlier(self, job_id: str) -> list[Earlier]:
+        """The images of a job that were rejected and gave way to others, the first one first."""
+        record = (await self._ledger.recall([job_id])).get(job_id)
+        if record is None:
+            return []
+        folder = (await self._file(record.job.manifest)).path.parent
+        return await anyio.to_thread.run_sync(_earlier, folder, self.paths.out, job_id)
 
     async def counts(self) -> Counter[Standing]:
         """How many images stand how."""
@@ -350,11 +381,17 @@ class Reviews:
         return self._files[folder]
 
 
+def _earlier(folder: Path, out: Path, job_id: str) -> list[Earlier]:
+    file = RemakeFile(folder)
+    file.refresh()
+    return [Earlier(remake, earlier_file(out, remake.sha256)) for remake in file.remakes.rounds(job_id)]
+
+
 def _not_there(said: Said, record: Record | None) -> str:
     """Why nothing can be said of an image, empty if it can."""
     if record is None:
         return "there is no such job"
-    if record.state is not JobState.STORED or record.stored is None:
+    if record.stored is None:
         return "it has no image at the moment"
     return "" if record.stored.sha256 == said.sha256 else "the image has changed since: look at it again"
 

@@ -96,18 +96,18 @@ class Remakes:
         # the latest line, with what it is compared by: of decisions by job and base, of wishes by job and image
         self._decided: dict[tuple[str, str], tuple[tuple[datetime, bytes], Remake]] = {}
         self._wishes: dict[tuple[str, str], tuple[tuple[datetime, bytes], Remake]] = {}
-        self._by_base: dict[str, list[str]] = {}
+        self._rounds: dict[str, dict[tuple[str, int], Remake]] = {}
         for remake in remakes:
             self.add(remake)
 
     def add(self, remake: Remake) -> None:
         """Take in a line."""
         rank = (read_moment(remake.at), remake_line(remake))
-        known, key = (
-            (self._decided, (remake.id, remake.base)) if remake.round else (self._wishes, (remake.id, remake.sha256))
-        )
-        if known is self._decided and key not in known:
-            self._by_base.setdefault(remake.base, []).append(remake.id)
+        if remake.round:
+            known, key = self._decided, (remake.id, remake.base)
+            self._rounds.setdefault(remake.id, {})[remake.at, remake.round] = remake
+        else:
+            known, key = self._wishes, (remake.id, remake.sha256)
         if key not in known or rank > known[key][0]:
             known[key] = rank, remake
 
@@ -121,9 +121,10 @@ class Remakes:
         found = self._decided.get((job_id, base))
         return None if found is None else found[1]
 
-    def others(self, base: str) -> list[str]:
-        """The ids for which something stands in for a job that is written like this."""
-        return self._by_base.get(base, [])
+    def rounds(self, job_id: str) -> list[Remake]:
+        """All that was decided for a job, the first round first; each names the image that gave way."""
+        decided = self._rounds.get(job_id, {})
+        return [decided[key] for key in sorted(decided, key=lambda key: (read_moment(key[0]), key[1]))]
 
     def wish(self, job_id: str, sha256: str) -> Remake | None:
         """The prompt that people want for the next image of a job, in place of this one."""

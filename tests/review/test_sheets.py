@@ -64,8 +64,10 @@ def edit(path: Path, change: Callable[[dict[str, dict[str, Any]]], None]) -> Non
         return
     book = openpyxl.load_workbook(path)
     sheet = book.worksheets[0]
-    table = [dict(zip(COLUMNS, [cell.value for cell in row], strict=True)) for row in sheet.iter_rows(min_row=2)]
-    change({row["id"]: row for row in table})
+    table: list[dict[str, Any]] = [
+        dict(zip(COLUMNS, [cell.value for cell in row], strict=True)) for row in sheet.iter_rows(min_row=2)
+    ]
+    change({str(row["id"]): row for row in table})
     for number, row in enumerate(table, 2):
         for column, name in enumerate(COLUMNS, 1):
             sheet.cell(number, column).value = row[name]
@@ -243,6 +245,11 @@ def test_ten_thousand_rows(tmp_path: Path) -> None:
     out = make_folder(tmp_path / "out", {str(tmp_path / "jobs.yaml"): ids}).out
     table = tmp_path / "all.csv"
     assert review(out, "--export", table, "--verdict", "unreviewed").code == 0
-    edit(table, lambda rows: [row.update(verdict="rejected") for row in rows.values()] and None)
+
+    def reject(rows: dict[str, dict[str, Any]]) -> None:
+        for row in rows.values():
+            row["verdict"] = "rejected"
+
+    edit(table, reject)
     assert json.loads(review(out, "--import", table, "--json").out)["rejected"] == 10_000
     assert Path(tmp_path / "reviews.jsonl").read_bytes().count(b"\n") == 10_000
