@@ -178,9 +178,9 @@ class Reviews:
 
     async def image(self, job_id: str) -> Reviewed | None:
         """The image of a job, if it has one, with what is said of it, as far as that was taken in."""
-        return (await self.of([job_id])).get(job_id)
+        return (await self.images_of([job_id])).get(job_id)
 
-    async def of(self, job_ids: Sequence[str]) -> dict[str, Reviewed]:
+    async def images_of(self, job_ids: Sequence[str]) -> dict[str, Reviewed]:
         """The images of these jobs, as far as they have any, likewise."""
         records = await self._ledger.recall(job_ids)
         return {job_id: await self._reviewed(record) for job_id, record in records.items() if record.stored is not None}

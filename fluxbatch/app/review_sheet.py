@@ -125,7 +125,7 @@ async def import_sheet(reviews: Reviews, path: Path, *, by: str, by_others: bool
     changes: list[_Change] = []
     for start in range(0, len(rows), _PAGE):
         page = rows[start : start + _PAGE]
-        images = await reviews.of([row.id for row in page])
+        images = await reviews.images_of([row.id for row in page])
         for row in page:
             one = images.get(row.id)
             if one is None or one.sha256 != row.sha256:
