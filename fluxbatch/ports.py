@@ -472,6 +472,13 @@ class Ledger(Protocol):
         """Counts over the present jobs, or over those that this run planned and selected."""
         ...
 
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record as STORED: by sha256, the ids first and last planned of them.
+
+        At most ``limit`` images; memory holds no more than those.
+        """
+        ...
+
     def rows(self) -> AsyncIterator[Record]:
         """The present jobs (those of the last plan of their manifest), by manifest and position, paged."""
         ...

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
 from fluxbatch.errors import StorageError
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
+    from fluxbatch.app.flags import FlagFinder
     from fluxbatch.app.folder import Paths
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Record
 
 __all__ = ["write_report"]
@@ -46,7 +49,8 @@ async def write_report(paths: Paths) -> Path:
         await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
         run = await ledger.last_run()
         writing.run_id = run.id if run is not None else ""
-        await writing.write(ledger.rows())
+        async with finding_flags(paths, ledger) as finder:
+            await writing.write(ledger.rows(), finder)
         about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
         return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
     except OSError as error:
@@ -74,20 +78,23 @@ class _Writing:
     def __post_init__(self) -> None:
         self._files = PageFiles(self.folder)
 
-    async def write(self, rows: AsyncIterator[Record]) -> None:
+    async def write(self, rows: AsyncIterator[Record], finder: FlagFinder) -> None:
         page: list[Record] = []
         async for record in rows:
             page.append(record)
             if len(page) >= _CHUNK:
-                await self._add(page)
+                await self._add(page, await finder.find(page))
                 page = []
         if page:
-            await self._add(page)
+            await self._add(page, await finder.find(page))
 
-    async def _add(self, page: list[Record]) -> None:
+    async def _add(self, page: list[Record], flags: list[Flags]) -> None:
         wanted = dict.fromkeys(path for record in page for path in pictures_of(record, self.out))
         await self._shrink(path for path in wanted if path not in self._made)
-        entries = [entry_of(record, out=self.out, run_id=self.run_id, made=self._made) for record in page]
+        entries = [
+            entry_of(record, out=self.out, run_id=self.run_id, made=self._made, flags=found)
+            for record, found in zip(page, flags, strict=True)
+        ]
         for entry in entries:
             self._charged[entry["model"]] += entry.get("charged", 0)
             self._cost[entry["model"]] += entry.get("cost_usd", 0)

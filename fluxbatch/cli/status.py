@@ -106,7 +106,7 @@ def _show_json(facts: dict[str, Any]) -> None:
 
 
 def _lines(found: FolderStatus) -> list[str]:
-    from fluxbatch.report.summary import count, failure_lines, usd
+    from fluxbatch.report.summary import count, failure_lines, flag_lines, usd
     from fluxbatch.telemetry.redact import printable
 
     facts, tally, run = found.as_dict(), found.tally, found.last_run
@@ -120,6 +120,7 @@ def _lines(found: FolderStatus) -> list[str]:
     owed += f" ({facts['in_flight']} in flight)" if facts["in_flight"] else ""
     lines.append(f"{count(tally.total, 'image')}: {counts}{owed}")
     lines += failure_lines(tally.failures)
+    lines += flag_lines(facts["last_run"]["flags"]) if run is not None else []
     spent = f"spent: {usd(tally.cost_usd)} for {count(tally.charged, 'image')}"
     unknown, unknown_usd = found.unknown
     if unknown:

@@ -86,6 +86,7 @@ class Summary:
         rescue: where steps are kept that the ledger could not take, empty if it took all (likewise).
         refused: requests that met a rate limit (likewise).
         limits: requests at a time that the API was found to take, by model, ``""`` over all (likewise).
+        flags: images that may not be what was asked for, by flag; no failures.
     """
 
     run_id: str
@@ -111,6 +112,7 @@ class Summary:
     rescue: str = ""
     refused: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""

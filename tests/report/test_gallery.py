@@ -13,6 +13,7 @@ from playwright.sync_api import sync_playwright
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 from tests.app.stage import photos_into, run_command
+from tests.odd_api import noise, odd_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,6 +120,56 @@ def test_search_filters_keyboard_chain_and_swipe(page: Page, report: Path) -> No
     assert ids(page) == set()
     page.locator("#language").click()
     assert page.locator("#shown").inner_text() == "没有匹配的任务。"
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with an image of each flag, and one without."""
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "photo.jpg").write_bytes(noise(300, 200))
+    jobs: list[dict[str, Any]] = [
+        {"id": "fine", "prompt": "A cup"},
+        {"id": "wide", "prompt": "size 512x512", "aspect_ratio": "16:9"},
+        {"id": "black", "prompt": "plain #000000"},
+        {"id": "echo", "prompt": "echo", "images": ["photo.jpg"]},
+        {"id": "twin-1", "prompt": "twin", "seed": 1},
+        {"id": "twin-2", "prompt": "twin", "seed": 2},
+    ]
+    (folder / "jobs.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
+    with odd_api() as environment:
+        ran = run_command("run", "jobs.json", "--yes", "--report", "-o", "out", cwd=folder, env=environment)
+    assert ran.code == 0, ran.err
+    return folder / "out" / "report" / "index.html"
+
+
+@needs_chromium
+def test_flags_are_badges_filters_and_lead_to_the_twin(page: Page, odd: Path) -> None:
+    page.goto(odd.as_uri())
+    assert page.locator(".badge").count() == 5
+    for flag, found in (
+        ("any", {"wide", "black", "echo", "twin-1", "twin-2"}),
+        ("size", {"wide"}),
+        ("blank", {"black"}),
+        ("same_as_input", {"echo"}),
+        ("same_as_output", {"twin-1", "twin-2"}),
+    ):
+        page.select_option("#flag", flag)
+        assert ids(page) == found
+    page.locator(".tile", has_text="twin-2").click()
+    assert "byte for byte the same as the image of twin-1" in page.locator(".odd").inner_text()
+    page.locator(".odd button").click()
+    assert page.locator("#detail-id").inner_text() == "twin-1"
+    page.keyboard.press("Escape")
+    page.select_option("#flag", "size")
+    page.locator(".tile").click()
+    assert page.locator(".odd").inner_text() == "⚑ 16:9 was asked for, this is 512x512"
+
+
+@needs_chromium
+def test_without_flags_there_is_no_filter_for_them(page: Page, report: Path) -> None:
+    page.goto(report.as_uri())
+    assert page.locator("#model").is_visible()
+    assert page.locator("#flag").is_hidden() == (page.locator(".badge").count() == 0)
 
 
 @needs_chromium

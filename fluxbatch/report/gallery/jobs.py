@@ -14,6 +14,7 @@ from fluxbatch.report.results import result_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Image, Record
 
 __all__ = ["THUMBNAILS", "entry_of", "pictures_of", "thumbnail_name"]
@@ -38,7 +39,9 @@ def thumbnail_name(picture: Path) -> str:
     return f"{THUMBNAILS}/{digest[:2]}/{digest}.jpg"
 
 
-def entry_of(record: Record, *, out: Path, run_id: str, made: Mapping[Path, bool]) -> dict[str, Any]:
+def entry_of(
+    record: Record, *, out: Path, run_id: str, made: Mapping[Path, bool], flags: Flags | None = None
+) -> dict[str, Any]:
     """One job as the page gets it: a line of the results without what is for machines, and addresses to show.
 
     Args:
@@ -46,12 +49,15 @@ def entry_of(record: Record, *, out: Path, run_id: str, made: Mapping[Path, bool
         out: the output folder, absolute.
         run_id: of the last run.
         made: whether there is a small picture, by picture.
+        flags: of its image.
     """
-    result = result_of(record, run_id=run_id, simulated=False)
+    result = result_of(record, run_id=run_id, simulated=False, flags=flags)
     entry = {name: result[name] for name in _SAME if result[name] not in (None, "", {}, [])}
     if result["file"]:
         entry |= _picture(out / result["file"], out, made)
     images = zip(record.job.images, result["inputs"], strict=True)
+    if result["flags"]:
+        entry["flags"] = result["flag_details"]
     entry["inputs"] = [_input(image, ref, out, made) for image, ref in images]
     return entry
 
