@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
     from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
+    from fluxbatch.model.limits import LimitCause
 
 __all__ = [
     "Clock",
@@ -579,7 +580,12 @@ class Limiter(Protocol):
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight, over all models that were asked for."""
+        """How many requests may be in flight, over all models that were asked for; at least 1."""
+        ...
+
+    @property
+    def limit_cause(self) -> LimitCause:
+        """What changed ``limit`` last."""
         ...
 
     def learned(self) -> Mapping[str, int]:

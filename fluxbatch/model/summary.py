@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Progress", "Stop", "Summary"]
+__all__ = ["Pause", "Progress", "Stop", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What nothing is sent to for a while.
+
+    Attributes:
+        model: that alone; empty for all.
+        left_s: seconds to go.
+        why: for people.
+    """
+
+    model: str
+    left_s: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,8 @@ class Progress:
         per_minute, left_s: images made a minute of late, seconds to go at that pace; None if it can't be told.
         cap_usd, carried_usd: the cap, and what earlier runs have spent of it.
         recent: the last failures: job id, message, remedy.
+        pauses: what nothing is sent to, and for how long yet.
+        simulated: no money, no model.
     """
 
     make: int
@@ -49,6 +66,8 @@ class Progress:
     cap_usd: float | None = None
     carried_usd: float = 0.0
     recent: tuple[tuple[str, str, str], ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
