@@ -40,9 +40,10 @@ _LEVEL_OF: Final[Mapping[str, str]] = {
     "job.submitted": "debug",
     "job.requeued": "debug",
     "delivery.retried": "debug",
+    "limit.changed": "debug",
 }
 
-_DULL: Final = frozenset({"sha256", "bytes", "width", "height", "request_id", "simulated", "charge"})
+_DULL: Final = frozenset({"sha256", "bytes", "width", "height", "request_id", "simulated", "charge", "usd", "asked"})
 """of no interest to a person who watches"""
 
 

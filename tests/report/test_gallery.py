@@ -223,3 +223,28 @@ def test_a_timeline_stays_small_and_adds_up() -> None:
     assert len(facts["stored"]) <= 120
     assert sum(facts["stored"]) == sum(facts["latency"]) == facts["url_age"][-1] == 20_000
     assert sum(facts["spent_usd"]) == pytest.approx(10_000)
+    assert set(facts["limit"]) == {None}, "folders of old have none"
+
+
+def test_a_timeline_tells_what_was_really_spent_and_the_limit_at_each_moment() -> None:
+    def told(event: str, second: float, **facts: object) -> bytes:
+        at = f"2026-01-01T00:{int(second) // 60:02}:{second % 60:06.3f}+00:00"
+        return json.dumps({"event": event, "at": at, **facts}).encode()
+
+    lines = [told("run.started", 0), told("limit.changed", 0, limit=4)]
+    for n, usd in enumerate((0.03, 0.07, 0.5)):
+        lines.append(told("job.submitted", n, job_id=str(n), model="m"))
+        lines.append(told("job.granted", n + 0.5, job_id=str(n), usd=usd))
+        lines.append(told("job.stored", n + 0.6, job_id=str(n), usd=0.0, stored={}))
+    lines.append(told("limit.changed", 100, limit=9))
+    lines.append(told("job.submitted", 150, job_id="x", model="m"))
+    lines.append(told("job.requeued", 151, job_id="x", reason="rate_limited", charge="none", usd=0.0))
+    lines.append(told("job.submitted", 160, job_id="x", model="m"))
+    lines.append(told("job.failed", 161, job_id="x", charge="charged", usd=0.25))
+    timeline = Timeline()
+    timeline.read(lines)
+    facts = timeline.as_dict({"m": 99.0})
+    assert facts["bin_s"] == 2
+    assert (facts["spent_usd"][:2], sum(facts["spent_usd"])) == ([0.1, 0.5], pytest.approx(0.85))
+    assert facts["limit"] == [4] * 50 + [9] * 31
+    assert (sum(facts["limited"]), facts["limited"][75]) == (1, 1)
