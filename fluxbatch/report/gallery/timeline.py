@@ -51,8 +51,7 @@ class Timeline:
         Args:
             prices: what an image cost, mean USD by model, for events of old, which don't tell.
         """
-        drawn = [*self._series.values(), *self._paid.values(), self._usd, self._limits]
-        bins = 1 + max((max(series) for series in drawn if series), default=-1)
+        bins = 1 + max((max(series) for series in (*self._counted(), self._limits) if series), default=-1)
         spent = [self._usd.get(place, 0.0) for place in range(bins)]
         for model, paid in self._paid.items():
             for place, count in paid.items():
@@ -74,13 +73,17 @@ class Timeline:
             self._origin += max(0.0, at - self._origin - self._last)
             self._open.clear()
         self._last = max(self._last, at - self._origin)
+        if name == "limit.changed":
+            self._at_now()
+            self._limits[self._place()] = int(event["limit"])
+        elif name.startswith("job."):
+            self._take_job(event, name, at)
+
+    def _take_job(self, event: dict[str, Any], name: str, at: float) -> None:
         job = event.get("job_id", "")
         if name == "job.submitted":
             if len(self._open) < _MOST_OPEN:
                 self._open[job] = (at, str(event["model"]))
-        elif name == "limit.changed":
-            self._at_now()
-            self._limits[self._place()] = int(event["limit"])
         elif name == "job.granted":
             self._answered(job, at, paid=True, usd=event.get("usd"))
         elif name == "job.stored":
@@ -121,9 +124,12 @@ class Timeline:
         """Make the bins as wide as it takes for the present moment to be in one."""
         while self._last >= self._width * _MOST_BINS:
             self._width *= 2
-            for one in (*self._series.values(), *self._paid.values(), self._usd):
-                _halve(one)
+            for series in self._counted():
+                _halve(series)
             self._limits = {place // 2: limit for place, limit in sorted(self._limits.items())}
+
+    def _counted(self) -> list[dict[int, Any]]:
+        return [*self._series.values(), *self._paid.values(), self._usd]
 
     def _limits_over(self, bins: int) -> list[int | None]:
         """The limit at the end of each bin; None before the first that was told."""
