@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk import turn
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
@@ -21,9 +22,10 @@ from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
+    from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.flags import FlagFinder
     from fluxbatch.app.folder import Paths
     from fluxbatch.model.flags import Flags
@@ -35,8 +37,13 @@ _CHUNK: Final = 500
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 
 
-async def write_report(paths: Paths) -> Path:
+async def write_report(paths: Paths, *, portable: bool = False, waits: Callable[[], None] = lambda: None) -> Path:
     """Write ``OUT/report`` anew and return its ``index.html``; a reader sees the last report or the whole new one.
+
+    Args:
+        paths: of the output folder.
+        portable: nothing points out of the folder, and names of other folders are left out.
+        waits: is called if another report is being written there, which is waited for.
 
     Raises:
         UsageError: there is no ledger.
@@ -44,15 +51,11 @@ async def write_report(paths: Paths) -> Path:
     """
     ledger = await open_ledger(paths)
     folder = paths.out / "report"
-    writing = _Writing(paths.out, folder)
+    writing = _Writing(paths.out, folder, portable)
     try:
         await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
-        run = await ledger.last_run()
-        writing.run_id = run.id if run is not None else ""
-        async with finding_flags(paths, ledger) as finder:
-            await writing.write(ledger.rows(), finder)
-        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
-        return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
+        async with turn(folder / ".lock", waits=waits):
+            return await _write(writing, ledger, paths)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} can't be written: {error.strerror or error}",
@@ -61,6 +64,18 @@ async def write_report(paths: Paths) -> Path:
     finally:
         with anyio.CancelScope(shield=True):
             await ledger.close()
+
+
+async def _write(writing: _Writing, ledger: SqliteLedger, paths: Paths) -> Path:
+    try:
+        run = await ledger.last_run()
+        writing.run_id = run.id if run is not None else ""
+        async with finding_flags(paths, ledger) as finder:
+            await writing.write(ledger.rows(), finder)
+        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
+        return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
+    finally:
+        with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writing.clean_up)
 
 
@@ -68,6 +83,7 @@ async def write_report(paths: Paths) -> Path:
 class _Writing:
     out: Path
     folder: Path
+    portable: bool
     run_id: str = ""
     _files: PageFiles = field(init=False)
     _made: dict[Path, bool] = field(default_factory=dict)
@@ -92,7 +108,7 @@ class _Writing:
         wanted = dict.fromkeys(path for record in page for path in pictures_of(record, self.out))
         await self._shrink(path for path in wanted if path not in self._made)
         entries = [
-            entry_of(record, out=self.out, run_id=self.run_id, made=self._made, flags=found)
+            entry_of(record, out=self.out, run_id=self.run_id, made=self._made, flags=found, portable=self.portable)
             for record, found in zip(page, flags, strict=True)
         ]
         for entry in entries:

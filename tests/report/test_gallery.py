@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
-from tests.app.stage import photos_into, run_command
+from tests.app.stage import command, photos_into, run_command, wait_for, write_rows
 from tests.odd_api import noise, odd_api
 
 if TYPE_CHECKING:
@@ -201,6 +206,62 @@ def test_a_second_report_keeps_small_pictures_and_leaves_nothing_over(report: Pa
     assert (ran.code, Path(ran.out.strip()).name) == (0, "index.html")
     assert {path: path.stat().st_ino for path in folder.rglob("*.jpg")} == before
     assert len(list(folder.iterdir())) == files
+
+
+def test_two_reports_into_one_folder_take_turns(report: Path) -> None:
+    folder, cwd = report.parent, report.parents[2]
+    with (folder / ".lock").open("r+") as lock, tempfile.TemporaryFile() as said:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = report.read_bytes()
+        second = subprocess.Popen(command("report", "out"), cwd=cwd, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            wait_for(lambda: b"waiting for it" in os.pread(said.fileno(), 1000, 0))
+            assert (second.poll(), report.read_bytes()) == (None, before)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert second.wait(30) == 0
+        finally:
+            second.kill()
+            second.wait()
+    several = [subprocess.Popen(command("report", "out"), cwd=cwd, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [one.wait(60) for one in several] == [0, 0, 0]
+    named = set(re.findall(r'(?:src|href)="([a-z]+-[^"]+)"', report.read_text()))
+    assert len(named) > 5
+    assert {path.name for path in folder.iterdir() if path.suffix in {".js", ".css"}} == named
+
+
+def test_a_portable_report_names_no_folder_outside(report: Path) -> None:
+    cwd = report.parents[2]
+    away = cwd / "customers of mine"
+    away.mkdir()
+    (away / "photo.jpg").write_bytes(noise(64, 64))
+    jobs = [{"id": "it", "prompt": "A cup", "images": ["customers of mine/photo.jpg"]}]
+    (away.parent / "away.json").write_text(json.dumps({"version": 1, "jobs": jobs}))
+    assert run_command("run", "away.json", "--simulate", "-o", "there", cwd=cwd).code == 0
+
+    def data(*args: str) -> str:
+        assert run_command("report", "there", *args, cwd=cwd).code == 0
+        [file] = (cwd / "there" / "report").glob("data-*.js")
+        return file.read_text()
+
+    assert "customers%20of%20mine" in data()
+    text = data("--portable")
+    assert "customers" not in text
+    assert '"ref":"photo.jpg","thumb":"thumbs/' in text
+    assert '"href":"../it.jpg"' in text
+
+
+def test_a_report_that_can_not_be_written_changes_nothing_of_the_run(tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report").write_text("a file of somebody's")
+    ran = run_command("run", "jobs.jsonl", "--simulate", "--report", "-o", "out", "--json", cwd=tmp_path)
+    assert (ran.code, ran.summary["stored"]) == (0, 1)
+    assert "the report was not written" in ran.err
+    alone = run_command("report", "out", cwd=tmp_path)
+    assert (alone.code, alone.out) == (3, "")
+    assert "the last report stands" in alone.err
+    assert "Traceback" not in ran.err + alone.err
+    assert (tmp_path / "out" / "report").read_text() == "a file of somebody's"
 
 
 def test_without_a_ledger_it_says_what_to_name(tmp_path: Path) -> None:
