@@ -39,7 +39,7 @@ def thumbnail_name(picture: Path) -> str:
     return f"{THUMBNAILS}/{digest[:2]}/{digest}.jpg"
 
 
-def entry_of(  # noqa: PLR0913  # all that goes into an entry, by name
+def entry_of(
     record: Record,
     *,
     out: Path,
