@@ -20,9 +20,9 @@ _STEP: Final = 16
 _RATIO_OFF: Final = 0.06
 """kontext answers 16:9 with 1392×752, which is 4 % off; the closest ratios of the reference are 6.7 % apart"""
 _BLANK_WEIGHT: Final = 0.06
-"""bytes a pixel: a picture of one colour takes at most half of it, as a JPEG that wastes what it can"""
-_WRAPPING: Final = 64 << 10
-"""bytes that may be no pixels at all: profiles, a signed manifest"""
+"""bytes a pixel: a picture of one colour takes half of it at most, as a JPEG that wastes what it can"""
+_WRAPPING: Final = 4 << 10
+"""bytes that may be no pixels at all: tables, a profile; a signed manifest fits into what a megapixel leaves"""
 
 
 def size_asked(fields: Mapping[str, Json]) -> str:

@@ -48,16 +48,23 @@ def api() -> Iterator[dict[str, str]]:
         yield environment
 
 
-@pytest.fixture
-def made(api: dict[str, str], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def first(api: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of flagged images and others."""
-    (tmp_path / "photo.jpg").write_bytes(noise(300, 200))
-    (tmp_path / "jobs.json").write_text(json.dumps({"version": 1, "jobs": JOBS}))
-    ran = run_command("run", "jobs.json", "-o", "out", "--yes", "--json", cwd=tmp_path, env=api)
+    folder = tmp_path_factory.mktemp("flags")
+    (folder / "photo.jpg").write_bytes(noise(300, 200))
+    (folder / "jobs.json").write_text(json.dumps({"version": 1, "jobs": JOBS}))
+    ran = run_command("run", "jobs.json", "-o", "out", "--yes", "--json", cwd=folder, env=api)
     assert ran.code == 0, ran.err
     assert ran.summary["flags"] == {"size": 2, "blank": 1, "same_as_input": 2, "same_as_output": 4}
     assert "worth a look: 2 of another size than asked for, 1 blank, 2 the same as an input" in ran.err
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def made(first: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(first, tmp_path, dirs_exist_ok=True)
 
 
 def pictures(looked: Ran) -> set[str]:
@@ -117,10 +124,10 @@ def test_a_broken_memory_changes_nothing(made: Path) -> None:
     assert flags_of(out) == FLAGS
 
 
-def test_counts_are_of_the_jobs_of_the_run(api: dict[str, str], made: Path) -> None:
-    ran = run_command("run", "jobs.json", "-o", "out", "--only", "wide", "--json", cwd=made, env=api)
+def test_counts_are_of_the_jobs_of_the_run(api: dict[str, str], first: Path) -> None:
+    ran = run_command("run", "jobs.json", "-o", "out", "--only", "wide", "--json", cwd=first, env=api)
     assert (ran.code, ran.summary["total"], ran.summary["flags"]) == (0, 1, {"size": 1})
-    assert flags_of(made / "out") == FLAGS
+    assert flags_of(first / "out") == FLAGS
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -58,6 +58,19 @@ def test_the_code_logs_under_no_other_name() -> None:
     assert found <= CATALOGUE.keys()
 
 
+def test_what_the_log_alone_tells_carries_what_is_said() -> None:
+    calls = [
+        node
+        for path in (CODE / "cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and node.args and ast.unparse(node.args[0]) in {"'run.progress'", "'check'"}
+    ]
+    assert len(calls) == 2
+    for call in calls:
+        name = next(strings(call.args[0]))
+        assert {keyword.arg for keyword in call.keywords} == set(CATALOGUE[name].carries)
+
+
 def test_a_real_run_keeps_and_logs_what_the_catalogue_says(tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 12)
     faults = Faults(schedule={"429": frozenset({2}), "moderation": frozenset({3}), "504": frozenset({5})})
