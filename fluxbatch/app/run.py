@@ -227,7 +227,7 @@ class _Run:
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._tell_progress, Watch(engine, desk, quote))
+                tasks.start_soon(self._tell_progress, Watch(engine, desk, quote, simulated=self._request.simulate))
                 await engine.run()
                 tasks.cancel_scope.cancel()
         settlement = Settlement(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
@@ -34,6 +35,7 @@ class Settlement:
         simulated: no money, no model.
         locks: lock files to be written, by the manifests that have one.
         unwritten: the account could not be written down, and so the run has not gone through.
+        flags: jobs of this run by flag, once the results are written.
     """
 
     desk: Desk
@@ -43,6 +45,7 @@ class Settlement:
     simulated: bool
     locks: Mapping[str, Path]
     unwritten: bool = False
+    flags: Mapping[str, int] = field(default_factory=dict)
 
     async def settle(self, wall_s: float) -> Summary:
         """Write down how the run ended, as far as it can be written; ``wall_s`` is how long it took, seconds."""
@@ -53,7 +56,7 @@ class Settlement:
             desk.stop_for_storage(error)
             tally = self._as_far_as_known()
         try:
-            await write_results(self.folder.paths.results, ledger.rows(), run_id=desk.run_id, simulated=self.simulated)
+            await self._write_results()
             await write_locks(self.locks, ledger.rows())
         except StorageError as error:
             desk.stop_for_storage(error)
@@ -67,6 +70,18 @@ class Settlement:
             self.unwritten = True
             summary = self._summary(tally, wall_s)
         return summary
+
+    async def _write_results(self) -> None:
+        folder, run_id = self.folder, self.desk.run_id
+        finder = FlagFinder(folder.ledger, folder.memo, folder.paths.out, run_id)
+        await write_results(
+            folder.paths.results,
+            folder.ledger.rows(),
+            run_id=run_id,
+            simulated=self.simulated,
+            find_flags=finder.find,
+        )
+        self.flags = finder.counts
 
     async def _caught_up(self, tally: Tally) -> Tally:
         """The counts as they are once the ledger has taken what it could not."""
@@ -136,6 +151,7 @@ class Settlement:
             exit_code=exit_code,
             simulated=self.simulated,
             failures=tally.failures,
+            flags=dict(self.flags),
             stop=stop,
             rescue=desk.rescue.where() if behind else "",
             refused=account.refused,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -216,10 +217,11 @@ def _write_report(paths: Any, *, quiet: bool) -> None:
     import anyio
 
     from fluxbatch.app.report import write_report
+    from fluxbatch.cli.report import tell_of_another
     from fluxbatch.errors import FluxbatchError
 
     try:
-        index = anyio.run(write_report, paths)
+        index = anyio.run(partial(write_report, paths, waits=tell_of_another))
     except FluxbatchError as error:
         words = f"fluxbatch: the report was not written: {error}"
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from fluxbatch.errors import UsageError
-from fluxbatch.report.summary import count, usd
+from fluxbatch.report.summary import count, roughly, usd
 from fluxbatch.telemetry.redact import printable
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ class Talk:
                 owed=progress.owed,
                 spent_usd=round(progress.spent_usd, 6),
                 unknown_usd=round(progress.unknown_usd, 6),
+                limit=progress.limit,
+                paused_s=round(max((pause.left_s for pause in progress.pauses), default=0.0), 3),
+                simulated=progress.simulated,
             )
             return
         parts = [f"{progress.made} of {progress.make} made", f"{progress.in_flight} in flight"]
@@ -125,9 +128,13 @@ class Talk:
         if progress.failed:
             parts.append(f"{progress.failed} failed")
         if progress.spent_usd:
-            parts.append(usd(progress.spent_usd))
+            parts.append(usd(progress.spent_usd) + (" simulated" if progress.simulated else ""))
         if progress.unknown_usd:
             parts.append(f"maybe billed {usd(progress.unknown_usd)}")
+        parts += [
+            f"{pause.model or 'everything'} pauses for {roughly(pause.left_s)} ({pause.why})"
+            for pause in progress.pauses
+        ]
         self._logger.info(", ".join(parts), **({"stopping": progress.stopping} if progress.stopping else {}))
 
 

@@ -18,7 +18,7 @@ from fluxbatch.engine.stranded import Stranded
 from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
 from fluxbatch.model.events import JobFailed, StepsRescued
-from fluxbatch.model.state import JobState
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
@@ -87,7 +87,8 @@ class Engine:
                 await desk.ledger.advance(step)
                 if step.failure is not None:
                     now, job_id = desk.clock.now(), record.job.id
-                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge))
+                    usd = step.usd if step.charge is not Charge.NONE else 0.0
+                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge, usd=usd))
             count += len(page)
             after = page[-1].job.id
         return count

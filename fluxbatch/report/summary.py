@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fluxbatch.model.flags import Flag
 from fluxbatch.model.state import Reason
 from fluxbatch.policy.deadlines import URL_LIFE_S
 from fluxbatch.policy.remedies import REMEDY
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.summary import Summary
 
-__all__ = ["count", "failure_lines", "roughly", "summary_lines", "usd"]
+__all__ = ["count", "failure_lines", "flag_lines", "roughly", "summary_lines", "usd"]
+
+_FLAG_WORDS: Final[Mapping[str, str]] = {
+    Flag.SIZE: "of another size than asked for",
+    Flag.BLANK: "blank",
+    Flag.SAME_AS_INPUT: "the same as an input",
+    Flag.SAME_AS_OUTPUT: "the same as another image",
+}
 
 
 def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
@@ -30,6 +38,7 @@ def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str
         parts.append(f"{summary.pending} still to make")
     lines = [f"{count(summary.total, 'image')}: {', '.join(parts)} ({_duration(summary.wall_s)})"]
     lines += failure_lines(summary.failures, command=command)
+    lines += flag_lines(summary.flags)
     lines.append(_spend(summary))
     if summary.url_age_max_s is not None:
         share = f"oldest URL {summary.url_age_max_s:.1f} s of {URL_LIFE_S:.0f} s"
@@ -53,6 +62,12 @@ def failure_lines(failures: Mapping[str, int], *, command: str = "") -> list[str
     """Failed jobs by error code, most first, each with its remedy."""
     by_number = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     return [f"  {number} × {code}: {_remedy(code, command)}" for code, number in by_number]
+
+
+def flag_lines(flags: Mapping[str, int]) -> list[str]:
+    """Images by what is odd about them, if any is, and where to look."""
+    parts = [f"{flags[flag]} {words}" for flag, words in _FLAG_WORDS.items() if flags.get(flag)]
+    return [f'worth a look: {", ".join(parts)} (fluxbatch report, or "flags" in results.jsonl)'] if parts else []
 
 
 def _remedy(code: str, command: str) -> str:

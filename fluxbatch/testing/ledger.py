@@ -226,6 +226,17 @@ class MemoryLedger:
         ids = {record.job.id for record in found}
         return _tally(found, [record for (job_id, _), record in self._former.items() if job_id in ids])
 
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record: by sha256, the ids first and last planned."""
+        await self._commit()
+        present = {record.job.id for record in self._present()}
+        found: dict[str, list[str]] = {}
+        for job_id, record in self._records.items():
+            if job_id in present and record.state is JobState.STORED and record.stored is not None:
+                found.setdefault(record.stored.sha256, []).append(job_id)
+        twins = {sha256: (ids[0], ids[-1]) for sha256, ids in found.items() if len(ids) > 1}
+        return dict(list(twins.items())[:limit])
+
     async def rows(self) -> AsyncIterator[Record]:
         """The present jobs, by manifest and position."""
         await self._commit()

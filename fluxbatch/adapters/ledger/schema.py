@@ -35,6 +35,7 @@ __all__ = [
     "ROWS",
     "SPEND",
     "STRANDED",
+    "TWINS",
     "UNLINK",
     "VERSION",
     "WAITING",
@@ -296,6 +297,14 @@ _PRESENT: Final = "JOIN manifests ON jobs.manifest = manifests.name AND jobs.run
 
 ROWS: Final = f"""
 SELECT {COLUMNS}, position FROM jobs WHERE manifest = ? AND run_id = ? AND position > ? ORDER BY position LIMIT ?
+"""
+
+_SHA256: Final = "json_extract(CAST(stored AS TEXT), '$.sha256')"
+TWINS: Final = f"""
+SELECT sha256, first.id, last.id FROM (
+    SELECT {_SHA256} AS sha256, MIN(jobs.rowid) AS first, MAX(jobs.rowid) AS last
+    FROM jobs {_PRESENT} WHERE state = 'stored' GROUP BY 1 HAVING COUNT(*) > 1 LIMIT ?
+) AS twins JOIN jobs AS first ON first.rowid = twins.first JOIN jobs AS last ON last.rowid = twins.last
 """
 
 
