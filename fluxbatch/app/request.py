@@ -11,9 +11,10 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.settings import DEFAULT_BASE_URL, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from fluxbatch.app.aftermath import Aftermath
     from fluxbatch.model.problem import Problem
     from fluxbatch.model.summary import Progress
     from fluxbatch.planning.quote import Quote
@@ -36,6 +37,7 @@ class Hooks:
         warn: is shown the warnings of the checks, and how many there are in all.
         started: is told where images land and what will be made, right before the first request.
         progress: is told how things stand, every ``progress_every_s`` seconds.
+        settled: looks at what came of every job, once the account is written.
         signals: whether SIGINT and SIGTERM end the run in order (main thread only).
     """
 
@@ -45,6 +47,7 @@ class Hooks:
     started: Callable[[Path, Quote], None] | None = None
     progress: Callable[[Progress], None] | None = None
     progress_every_s: float = 5.0
+    settled: Callable[[Aftermath], Awaitable[None]] | None = None
     signals: bool = False
 
 

@@ -10,10 +10,12 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.aftermath import Aftermath
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
+from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
@@ -105,6 +107,8 @@ class _Run:
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
+            if not known and not intake.locks and lacks_key(request):
+                await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
     def _stage(self, intake: Intake) -> tuple[Paths, bool]:
@@ -114,17 +118,8 @@ class _Run:
         paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
         known = paths.has_ledger()
         if not known:
-            if not intake.locks:  # where nothing can be there yet, there is something to send
-                self._require_key()
             check(intake, request, self._findings)
         return paths, known
-
-    def _require_key(self) -> None:
-        if not self._request.simulate and not self._request.api_key:
-            raise UsageError(
-                "there is no API key",
-                remedy="set FLUXBATCH_API_KEY (or APIYI_API_KEY, or --api-key-file FILE); without one: --simulate",
-            )
 
     async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
@@ -158,6 +153,8 @@ class _Run:
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
                 await _in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
+            if request.hooks.settled is not None:
+                await request.hooks.settled(Aftermath(summary, paths.out, intake.unusable, folder.ledger, intake))
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
@@ -190,8 +187,8 @@ class _Run:
                 f"the plan is not the one that was reviewed: its digest is {quote.digest}, not {request.expect_digest}",
                 remedy="look at it again with fluxbatch plan; nothing was sent",
             )
-        if quote.make:
-            self._require_key()
+        if quote.make and lacks_key(request):
+            raise key_missing(quote)
         if quote.unpriced and request.settings.max_cost_usd is not None:
             raise UsageError(
                 f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",

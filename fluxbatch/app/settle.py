@@ -10,6 +10,7 @@ from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop, Summary
+from fluxbatch.policy.leniency import forgive
 from fluxbatch.policy.remedies import REMEDY
 from fluxbatch.ports import Tally
 from fluxbatch.report.results import write_results
@@ -66,7 +67,21 @@ class Settlement:
             desk.stop_for_storage(error)
             self.unwritten = True
             summary = self._summary(tally, wall_s)
-        return summary
+        return self._forgiven(summary)
+
+    def _forgiven(self, summary: Summary) -> Summary:
+        """With what the caller lets pass. The ledger knows the run as it was: a cap must not begin anew for it."""
+        settings = self.desk.settings
+        code, why = forgive(
+            summary.exit_code,
+            stop_reason=summary.stop_reason,
+            there=summary.stored - self.quote.outdated,
+            failed=summary.failed,
+            total=summary.total,
+            share=settings.fail_under,
+            ok_if=settings.ok_if,
+        )
+        return replace(summary, exit_code=code, forgiven=why)
 
     async def _caught_up(self, tally: Tally) -> Tally:
         """The counts as they are once the ledger has taken what it could not."""

@@ -146,10 +146,18 @@ def _show(error: FluxbatchError, *, for_machines: bool) -> None:
             facts = {"where": str(problem.where), "job_id": problem.job_id, "field": problem.field}
             _tell(problem.message, **facts, remedy=problem.remedy)
         _tell(error.message, remedy=error.remedy, exit_code=error.exit_code)
-    elif isinstance(error, ManifestError):
-        _show_problems(error)
     else:
-        _say(str(error))
+        if isinstance(error, ManifestError):
+            _show_problems(error)
+        else:
+            _say(str(error))
+        _annotate(error)
+
+
+def _annotate(error: FluxbatchError) -> None:
+    from fluxbatch.cli.ci import annotate_error
+
+    annotate_error(error)
 
 
 def _tell(message: str, **facts: object) -> None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
+from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.options import Seconds, find_key
+from fluxbatch.errors import FluxbatchError
 
 if TYPE_CHECKING:
     from fluxbatch.cli.display import Display
@@ -36,6 +38,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
+  fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
@@ -105,6 +108,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
+@ci_options
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
@@ -121,6 +125,7 @@ def run(**options: Any) -> int:
     from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
+    reports = CiReports(options["junit"])
     display = _display(options)
     request = request_of(
         options,
@@ -129,10 +134,13 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
-        hooks=_hooks(options, run_id, display),
+        hooks=_hooks(options, run_id, display, reports),
     )
     try:
         outcome = anyio.run(run_request, request)
+    except FluxbatchError as error:
+        reports.refused(error)
+        raise
     finally:
         if display is not None:
             display.close()
@@ -156,6 +164,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         max_runtime_s=options["max_runtime"],
         canary=options["canary"],
         canary_share=options["canary_share"],
+        **ci_settings(options),
     )
 
 
@@ -171,7 +180,7 @@ def _display(options: dict[str, Any]) -> Display | None:
     return Display()
 
 
-def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any:
+def _hooks(options: dict[str, Any], run_id: str, display: Display | None, reports: CiReports) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -199,6 +208,7 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any
         started=talk.started,
         progress=talk.progress if display is None else display.show,
         progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
+        settled=reports.settled if reports.wanted else None,
         signals=True,
     )
 

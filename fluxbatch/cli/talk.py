@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fluxbatch.cli.ci import annotate
 from fluxbatch.errors import UsageError
 from fluxbatch.report.summary import count, usd
 from fluxbatch.telemetry.redact import printable
@@ -81,6 +82,8 @@ class Talk:
                 show_problem(problem)
         if total > len(problems):
             click.echo(f"… and {total - len(problems)} more (fluxbatch validate shows them)", err=True)
+        if self._form != "json":
+            annotate(problems, total)
 
     def started(self, out: Path, quote: Quote) -> None:
         """Say what is about to happen."""

@@ -20,6 +20,7 @@ from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
 from fluxbatch.policy.canary import Canary
+from fluxbatch.policy.failures import FailureCap
 from fluxbatch.policy.retry import interruption
 from fluxbatch.policy.runtime import drain_s
 
@@ -56,7 +57,8 @@ class Engine:
         self._trouble = Trouble(desk)
         self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
         self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
-        desk.listeners += [self._queue.heed, self._canary.heed]
+        self._failures = FailureCap(desk.settings.stop_after_failures)
+        desk.listeners += [self._queue.heed, self._canary.heed, self._failures.heed]
         self._too_dear: set[str] = set()
         self._room_checked = float("-inf")
         self._defect: Exception | None = None
@@ -215,7 +217,7 @@ class Engine:
         desk = self._desk
         if self._canary.holds and not (desk.in_flight or desk.owed or self._queue.has_retries()):
             self._canary.give_up()
-        stop = self._canary.stop()
+        stop = self._canary.stop() or self._failures.stop()
         if stop is not None and desk.stop is None and self._queue.models():
             desk.ask_to_stop(stop)
 

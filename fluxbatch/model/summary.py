@@ -86,6 +86,7 @@ class Summary:
         rescue: where steps are kept that the ledger could not take, empty if it took all (likewise).
         refused: requests that met a rate limit (likewise).
         limits: requests at a time that the API was found to take, by model, ``""`` over all (likewise).
+        forgiven: why the exit code is a milder one than the run came to, empty if it is not (likewise).
     """
 
     run_id: str
@@ -111,11 +112,12 @@ class Summary:
     rescue: str = ""
     refused: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
+    forgiven: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""
         facts = asdict(self)
-        for name in ("failures", "stop", "rescue", "refused", "limits"):
+        for name in ("failures", "stop", "rescue", "refused", "limits", "forgiven"):
             del facts[name]
         for name in ("cost_usd", "unknown_usd"):
             facts[name] = round(facts[name], 6)
