@@ -41,6 +41,10 @@ class Settings:
         max_cost_usd: never to be exceeded by one request, maybe-billed ones included; what unfinished runs before this
             one have spent counts.
         max_runtime_s: seconds after which everything should have landed; sending ends early enough for that.
+        window: hours of the day in which requests are sent, as ``01:00-06:00``; empty for all.
+        budget: USD for a day, a week or a month, as ``900/month``, over all runs of a folder; empty for any.
+        timezone: of window and budget, as ``Asia/Shanghai``; empty for this machine's.
+        wait: for the window to open, before anything else; without it, a run outside it sends nothing.
         rpm: requests that may start in any minute, over all models; None for no such limit.
         if_unsure: whether a job whose outcome is unknown is sent once more, or held.
         retry: failures to try again although they would stay (``altered`` for outputs that someone edited is apart).
@@ -68,6 +72,10 @@ class Settings:
     max_attempts: int = 5
     max_cost_usd: float | None = None
     max_runtime_s: float | None = None
+    window: str = ""
+    budget: str = ""
+    timezone: str = ""
+    wait: bool = False
     rpm: int | None = None
     if_unsure: IfUnsure = "resend"
     retry: frozenset[Reason] = frozenset()

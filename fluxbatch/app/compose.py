@@ -25,6 +25,7 @@ from fluxbatch.telemetry.logs import Observers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from fluxbatch.app.calendar import Calendar
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
 
@@ -33,11 +34,18 @@ __all__ = ["compose"]
 
 @asynccontextmanager
 async def compose(
-    request: RunRequest, folder: HeldFolder, *, run_id: str, base_url: str, key: str, learned: Mapping[str, int]
+    request: RunRequest,
+    folder: HeldFolder,
+    *,
+    run_id: str,
+    base_url: str,
+    key: str,
+    learned: Mapping[str, int],
+    calendar: Calendar,
 ) -> AsyncIterator[Desk]:
     """The desk of a run against a real API or the simulator; connections are closed at the end.
 
-    ``learned``: limits that an earlier run met.
+    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent.
     """
     settings, clock = request.settings, SystemClock()
     url = check_base_url(base_url)
@@ -67,7 +75,8 @@ async def compose(
             observer=Observers([folder.events, *request.hooks.observers]),
             settings=settings,
             limiter=AdaptiveLimiter(settings.concurrency, by_model=ceilings, learned=learned, rpm=settings.rpm),
-            budget=Budget(settings.max_cost_usd),
+            budget=Budget(settings.max_cost_usd, calendar.allowance),
+            window=calendar.window,
             outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
             rng=SystemRandom(),
             rescue=FileRescue(places),

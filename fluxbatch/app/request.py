@@ -35,6 +35,7 @@ class Hooks:
         observers: hear of every event.
         confirm: sees the quote before anything is sent; raises to call it off.
         warn: is shown the warnings of the checks, and how many there are in all.
+        waiting: is told what is waited for before anything else.
         started: is told where images land and what will be made, right before the first request.
         progress: is told how things stand, every ``progress_every_s`` seconds.
         settled: looks at what came of every job, once the account is written.
@@ -44,6 +45,7 @@ class Hooks:
     observers: Sequence[Observer] = ()
     confirm: Callable[[Quote], None] | None = None
     warn: Callable[[Sequence[Problem], int], None] | None = None
+    waiting: Callable[[str], None] | None = None
     started: Callable[[Path, Quote], None] | None = None
     progress: Callable[[Progress], None] | None = None
     progress_every_s: float = 5.0

@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.aftermath import Aftermath
+from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
@@ -101,9 +102,13 @@ class _Run:
         self._findings = Findings()
         self._run_id = request.run_id
         self._begun = 0.0
+        self._calendar = Calendar()
 
     async def go(self) -> RunOutcome:
         request = self._request
+        self._calendar = await _in_thread(partial(Calendar.of, request.settings))
+        if request.settings.wait and not lacks_key(request):  # which is told at once
+            await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
@@ -132,7 +137,15 @@ class _Run:
                 base_url, key = api.base_url, api.key
             known = await _in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
-                compose(request, folder, run_id=self._run_id, base_url=base_url, key=key, learned=known.limits)
+                compose(
+                    request,
+                    folder,
+                    run_id=self._run_id,
+                    base_url=base_url,
+                    key=key,
+                    learned=known.limits,
+                    calendar=self._calendar,
+                )
             )
             engine = Engine(desk)
             carried = carried_over(await folder.ledger.last_run())
@@ -142,7 +155,7 @@ class _Run:
                 await self._carry(desk)
                 if not checked:
                     await _in_thread(partial(check, intake, request, self._findings))
-                quote = await self._plan(intake, folder)
+                quote = await self._plan(intake, folder, desk)
                 desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
@@ -172,8 +185,11 @@ class _Run:
         row = await desk.ledger.last_run()
         if row is not None:
             desk.budget.carry(row.carried_usd + row.spent_usd)
+        if desk.budget.allowance is not None:
+            now = self._clock.now()
+            desk.budget.recall(await desk.ledger.runs(desk.budget.allowance.begins(now)), now)
 
-    async def _plan(self, intake: Intake, folder: HeldFolder) -> Quote:
+    async def _plan(self, intake: Intake, folder: HeldFolder, desk: Desk) -> Quote:
         """Decide, ask, and write the plan down."""
         request, hooks = self._request, self._request.hooks
         survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
@@ -189,12 +205,16 @@ class _Run:
             )
         if quote.make and lacks_key(request):
             raise key_missing(quote)
-        if quote.unpriced and request.settings.max_cost_usd is not None:
+        cap = "--budget" if request.settings.budget else "--max-cost"
+        if quote.unpriced and (request.settings.budget or request.settings.max_cost_usd is not None):
             raise UsageError(
-                f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",
-                remedy="name its price with --price MODEL=USD, or leave --max-cost out",
+                f"{cap} can't be kept: {quote.unpriced} images are of a model without a known price",
+                remedy=f"name its price with --price MODEL=USD, or leave {cap} out",
             )
-        if hooks.confirm is not None:
+        if quote.make and self._calendar.window is not None and self._calendar.is_closed(self._clock):
+            # now, and not only once it runs: what nobody was asked about must not be sent
+            desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
+        elif hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
         await survey.enlist(folder.ledger)
         return quote

@@ -10,6 +10,7 @@ from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop, Summary
+from fluxbatch.policy.allowance import SPENT_AT
 from fluxbatch.policy.leniency import forgive
 from fluxbatch.policy.remedies import REMEDY
 from fluxbatch.ports import Tally
@@ -62,6 +63,7 @@ class Settlement:
         summary = self._summary(tally, wall_s)
         try:
             facts = summary.as_dict() | ({"narrowed": True} if self.quote.left_out else {})
+            facts[SPENT_AT] = {str(quarter): round(usd, 6) for quarter, usd in desk.budget.spent_at.items()}
             await ledger.end(desk.run_id, desk.clock.now(), facts)
         except StorageError as error:
             desk.stop_for_storage(error)

@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "init": "write a manifest to start from: for photos, or for a table",
     "adopt": "take existing files as the outputs of their jobs",
     "prune": "remove images that no job asks for any more",
+    "gc": "remove what old runs left that can be done without",
     "status": "counts, spend and failures of a live or past run",
     "report": "write a page of all images and failures, to look at in a browser",
     "doctor": "is everything there that a run needs: key, API, clock, disk, proxy",

@@ -11,6 +11,7 @@ import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
+from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
 from fluxbatch.cli.options import Seconds, find_key
 from fluxbatch.errors import FluxbatchError
 
@@ -34,6 +35,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --simulate              through the embedded simulator: no key, no cost
   fluxbatch run jobs.yaml --max-cost 5 --json     in a script: capped, one summary object on stdout
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
+  fluxbatch run jobs.yaml --window 01:00-06:00 --budget 900/month --ok-if window,budget --notify
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
@@ -108,6 +110,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
+@nightly_options
 @ci_options
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
@@ -125,7 +128,7 @@ def run(**options: Any) -> int:
     from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
-    reports = CiReports(options["junit"])
+    reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = _display(options)
     request = request_of(
         options,
@@ -140,6 +143,10 @@ def run(**options: Any) -> int:
         outcome = anyio.run(run_request, request)
     except FluxbatchError as error:
         reports.refused(error)
+        notifier.tell({"run_id": run_id, "exit_code": error.exit_code, "error": error.message})
+        raise
+    except Exception as error:
+        notifier.tell({"run_id": run_id, "exit_code": FluxbatchError.exit_code, "error": type(error).__name__})
         raise
     finally:
         if display is not None:
@@ -151,6 +158,7 @@ def run(**options: Any) -> int:
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
         _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
+    notifier.tell({**outcome.summary.as_dict(), "out": str(outcome.paths.out)})
     return outcome.summary.exit_code
 
 
@@ -165,6 +173,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         canary=options["canary"],
         canary_share=options["canary_share"],
         **ci_settings(options),
+        **nightly_settings(options),
     )
 
 
@@ -200,11 +209,13 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None, report
         free=options["simulate"],
         max_cost=options["max_cost"],
         run_id=run_id,
+        capped=bool(options["budget"]),
     )
     return Hooks(
         observers=[log],
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
+        waiting=talk.waiting,
         started=talk.started,
         progress=talk.progress if display is None else display.show,
         progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
