@@ -18,6 +18,7 @@ from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
+from fluxbatch.app.meter import Meter, check_metrics_file
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
@@ -103,10 +104,13 @@ class _Run:
         self._run_id = request.run_id
         self._begun = 0.0
         self._calendar = Calendar()
+        self._meter: Meter | None = None
 
     async def go(self) -> RunOutcome:
         request = self._request
         self._calendar = await _in_thread(partial(Calendar.of, request.settings))
+        if request.metrics_file is not None:
+            await _in_thread(partial(check_metrics_file, request.metrics_file))
         if request.settings.wait and not lacks_key(request):  # which is told at once
             await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
         self._begun = self._clock.monotonic()
@@ -148,6 +152,8 @@ class _Run:
                 )
             )
             engine = Engine(desk)
+            if request.metrics_file is not None:
+                self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
@@ -240,6 +246,8 @@ class _Run:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._tell_progress, Watch(engine, desk, quote))
+                if self._meter is not None:
+                    tasks.start_soon(self._meter.write_now_and_then, quote.make)
                 await engine.run()
                 tasks.cancel_scope.cancel()
         settlement = Settlement(
@@ -261,6 +269,8 @@ class _Run:
                     stop_reason=summary.stop_reason,
                 )
             )
+            if self._meter is not None:
+                await self._meter.finish(summary)
         assert summary is not None
         return summary
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -14,7 +15,6 @@ from fluxbatch.settings import KEY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 __all__ = ["Notifier", "nightly_options", "nightly_settings"]
 
@@ -47,6 +47,12 @@ _OPTIONS: Final = (
         default="",
         help="Never spend more in a day, week or month, as 900/month; counts all runs of this output folder,"
         " maybe-billed included.",
+    ),
+    click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write figures for Prometheus every few seconds, as its node exporter takes them (*.prom).",
     ),
     click.option(
         "--notify",

@@ -137,6 +137,7 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
+        metrics_file=options["metrics_file"],
         hooks=_hooks(options, run_id, display, reports),
     )
     try:
