@@ -74,6 +74,8 @@ class RunRequest:
         ca_file: certificates to trust beside the system's.
         prices: USD of an image by model, over the known list.
         expect_digest: of the plan that was reviewed; a run that would send anything else is refused. Empty: any.
+        download_proxy: through which results are fetched, in place of the environment's; ``direct`` for none; empty: as
+            requests.
         metrics_file: where figures of the run are written, in the text format of Prometheus; None for nowhere.
         run_id: names the run in ledger, events and logs; sorts by time.
     """
@@ -89,6 +91,7 @@ class RunRequest:
     ca_file: Path | None = None
     prices: Mapping[str, float] = field(default_factory=dict)
     expect_digest: str = ""
+    download_proxy: str = field(default="", repr=False)
     metrics_file: Path | None = None
     hooks: Hooks = field(default_factory=Hooks)
     run_id: str = field(default_factory=new_run_id)

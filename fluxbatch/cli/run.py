@@ -60,6 +60,13 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     metavar="FILE",
     help="Certificates to trust beside the system's.",
 )
+@click.option(
+    "--download-proxy",
+    envvar="FLUXBATCH_DOWNLOAD_PROXY",
+    metavar="URL",
+    default="",
+    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too.",
+)
 @asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
@@ -137,6 +144,7 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
+        download_proxy=options["download_proxy"],
         metrics_file=options["metrics_file"],
         hooks=_hooks(options, run_id, display, reports),
     )
