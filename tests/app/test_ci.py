@@ -345,3 +345,40 @@ def test_the_step_of_the_action(tmp_path: Path, name: str, code: int) -> None:
         assert len(list((tmp_path / "o ut").glob("*.jpg"))) == 2
     if name == "plan":
         assert "2 images to make" in (tmp_path / "GITHUB_STEP_SUMMARY").read_text()
+
+
+# ------------------------------------------------------------------------------------------------------ the rehearsal
+def git(folder: Path, *words: str) -> None:
+    who = ("-c", "user.name=Tests", "-c", "user.email=tests@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_change_in_a_fresh_clone_is_one_request(api: Api, tmp_path: Path) -> None:
+    """Manifest, lock and images are in the repository; the ledger is not."""
+    repo, clone = tmp_path / "repo", tmp_path / "clone"
+    repo.mkdir()
+    rows = [{"id": name, "prompt": f"A {name}", "model": "flux-2-klein-4b"} for name in ("cup", "mug", "bowl")]
+    document: dict[str, Any] = {"version": 1, "lock": True, "out": "images", "jobs": rows}
+    (repo / "shop.yaml").write_text(yaml.safe_dump(document))
+    assert api.run("shop.yaml", cwd=repo).code == 0
+    git(repo, "init", "-q")
+    git(repo, "add", "shop.yaml", "fluxbatch.lock", "images")
+    git(repo, "commit", "-qm", "Images")
+    git(tmp_path, "clone", "-q", str(repo), str(clone))
+    page = on_github(api, clone)
+    assert run_command("plan", "shop.yaml", "--check", cwd=clone, env=api.environment).code == 0
+
+    rows[1]["prompt"] = "A blue mug"
+    (clone / "shop.yaml").write_text(yaml.safe_dump(document))
+    planned = run_command("plan", "shop.yaml", "--markdown", "--check", cwd=clone, env=api.environment)
+    assert planned.code == 1
+    assert planned.out.startswith("### fluxbatch: 1 image to make, about $0.01\n")
+    ran = api.run("shop.yaml", "--junit", "junit.xml", "--json", cwd=clone)
+
+    assert ran.code == 0, ran.err
+    assert (ran.summary["requests"], ran.summary["cached"], ran.summary["stored"]) == (1, 2, 3)
+    counts, found = cases(clone / "junit.xml")
+    assert (counts["tests"], counts["failures"], counts["errors"], counts["skipped"]) == ("3", "0", "0", "0")
+    assert set(found) == {"cup", "mug", "bowl"}
+    assert "all 3 images there" in page.read_text()
+    assert "| 1 | 2 | 0 | 0 | 1 | $0.01 | – | 0 |" in page.read_text()
