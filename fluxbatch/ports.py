@@ -422,6 +422,13 @@ class Ledger(Protocol):
         """The newest run, if there was one."""
         ...
 
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment (epoch seconds), the oldest first.
+
+        One that never ended was over when the next one began.
+        """
+        ...
+
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
         ...

@@ -11,6 +11,8 @@ from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop, Summary
+from fluxbatch.policy.allowance import SPENT_AT
+from fluxbatch.policy.leniency import forgive
 from fluxbatch.policy.remedies import REMEDY
 from fluxbatch.ports import Tally
 from fluxbatch.report.results import write_results
@@ -64,12 +66,27 @@ class Settlement:
         summary = self._summary(tally, wall_s)
         try:
             facts = summary.as_dict() | ({"narrowed": True} if self.quote.left_out else {})
+            facts[SPENT_AT] = {str(quarter): round(usd, 6) for quarter, usd in desk.budget.spent_at.items()}
             await ledger.end(desk.run_id, desk.clock.now(), facts)
         except StorageError as error:
             desk.stop_for_storage(error)
             self.unwritten = True
             summary = self._summary(tally, wall_s)
-        return summary
+        return self._forgiven(summary)
+
+    def _forgiven(self, summary: Summary) -> Summary:
+        """With what the caller lets pass. The ledger knows the run as it was: a cap must not begin anew for it."""
+        settings = self.desk.settings
+        code, why = forgive(
+            summary.exit_code,
+            stop_reason=summary.stop_reason,
+            there=summary.stored - self.quote.outdated,
+            failed=summary.failed,
+            total=summary.total,
+            share=settings.fail_under,
+            ok_if=settings.ok_if,
+        )
+        return replace(summary, exit_code=code, forgiven=why)
 
     async def _write_results(self) -> None:
         folder, run_id = self.folder, self.desk.run_id

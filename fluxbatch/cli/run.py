@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
+from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
+from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
 from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
+from fluxbatch.errors import FluxbatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +39,13 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --simulate              through the embedded simulator: no key, no cost
   fluxbatch run jobs.yaml --max-cost 5 --json     in a script: capped, one summary object on stdout
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
+  fluxbatch run jobs.yaml --window 01:00-06:00 --budget 900/month --ok-if window,budget --notify
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --remake rejected       make rejected images again, with another seed or prompt
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
+  fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
@@ -49,6 +54,13 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @asking("what")
 @key_file_option
 @ca_file_option
+@click.option(
+    "--download-proxy",
+    envvar="FLUXBATCH_DOWNLOAD_PROXY",
+    metavar="URL",
+    default="",
+    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too.",
+)
 @asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
@@ -99,6 +111,8 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
+@nightly_options
+@ci_options
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
@@ -116,6 +130,7 @@ def run(**options: Any) -> int:
         from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
+    reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = _display(options)
     request = request_of(
         options,
@@ -124,10 +139,19 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
-        hooks=_hooks(options, run_id, display),
+        download_proxy=options["download_proxy"],
+        metrics_file=options["metrics_file"],
+        hooks=_hooks(options, run_id, display, reports),
     )
     try:
         outcome = anyio.run(run_request, request)
+    except FluxbatchError as error:
+        reports.refused(error)
+        notifier.tell({"run_id": run_id, "exit_code": error.exit_code, "error": error.message})
+        raise
+    except Exception as error:
+        notifier.tell({"run_id": run_id, "exit_code": FluxbatchError.exit_code, "error": type(error).__name__})
+        raise
     finally:
         if display is not None:
             display.close()
@@ -138,6 +162,7 @@ def run(**options: Any) -> int:
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
         _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
+    notifier.tell({**outcome.summary.as_dict(), "out": str(outcome.paths.out)})
     return outcome.summary.exit_code
 
 
@@ -165,6 +190,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         max_runtime_s=options["max_runtime"],
         canary=options["canary"],
         canary_share=options["canary_share"],
+        **ci_settings(options),
+        **nightly_settings(options),
     )
 
 
@@ -180,7 +207,7 @@ def _display(options: dict[str, Any]) -> Display | None:
     return Display()
 
 
-def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any:
+def _hooks(options: dict[str, Any], run_id: str, display: Display | None, reports: CiReports) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -200,14 +227,17 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any
         free=options["simulate"],
         max_cost=options["max_cost"],
         run_id=run_id,
+        capped=bool(options["budget"]),
     )
     return Hooks(
         observers=[log],
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
+        waiting=talk.waiting,
         started=talk.started,
         progress=talk.progress if display is None else display.show,
         progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
+        settled=reports.settled if reports.wanted else None,
         signals=True,
     )
 

@@ -83,7 +83,7 @@ class Sending:
         finally:
             self._trouble.ended(ticket, None)
             desk.in_flight -= 1
-            desk.budget.settle(job.price or 0.0, charge)
+            desk.budget.settle(job.price or 0.0, charge, desk.clock.now())
             desk.bell.ring()
 
     async def _make_ready(self, record: Record) -> PlannedJob | None:

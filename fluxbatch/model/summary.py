@@ -106,6 +106,7 @@ class Summary:
         refused: requests that met a rate limit (likewise).
         limits: requests at a time that the API was found to take, by model, ``""`` over all (likewise).
         flags: images that may not be what was asked for, by flag; no failures.
+        forgiven: why the exit code is a milder one than the run came to, empty if it is not (likewise).
     """
 
     run_id: str
@@ -132,11 +133,12 @@ class Summary:
     refused: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
     flags: Mapping[str, int] = field(default_factory=dict)
+    forgiven: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""
         facts = asdict(self)
-        for name in ("failures", "stop", "rescue", "refused", "limits"):
+        for name in ("failures", "stop", "rescue", "refused", "limits", "forgiven"):
             del facts[name]
         for name in ("cost_usd", "unknown_usd"):
             facts[name] = round(facts[name], 6)

@@ -94,6 +94,14 @@ class MemoryLedger:
         await self._commit()
         return next(reversed(self._runs.values()), None)
 
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment, the oldest first."""
+        await self._commit()
+        rows = list(self._runs.values())
+        nexts: list[float | None] = [*(row.started_at for row in rows[1:]), None]
+        over_at = [row.ended_at if row.ended_at is not None else after for row, after in zip(rows, nexts, strict=True)]
+        return [row for row, over in zip(rows, over_at, strict=True) if over is None or over >= since]
+
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
         await self._commit()

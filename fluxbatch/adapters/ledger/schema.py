@@ -33,6 +33,7 @@ __all__ = [
     "PENDING_MODELS",
     "PRAGMAS",
     "ROWS",
+    "RUNS_SINCE",
     "SPEND",
     "STRANDED",
     "TWINS",
@@ -260,6 +261,11 @@ BEGIN_RUN: Final = "INSERT INTO runs (id, started_at, carried_usd) VALUES (?, ?,
 END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"
 LAST_RUN: Final = """
 SELECT id, started_at, ended_at, summary, carried_usd, spent_usd FROM runs ORDER BY rowid DESC LIMIT 1
+"""
+RUNS_SINCE: Final = """
+SELECT id, started_at, ended_at, summary, carried_usd, spent_usd FROM (
+    SELECT *, rowid AS number, COALESCE(ended_at, LEAD(started_at) OVER (ORDER BY rowid)) AS over_at FROM runs
+) WHERE over_at IS NULL OR over_at >= ? ORDER BY number
 """
 CLAIM: Final = """
 INSERT INTO manifests (name, ordinal, run_id) VALUES (?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM manifests), ?)

@@ -78,12 +78,14 @@ class SqliteLedger:
 
         def read(db: sqlite3.Connection) -> RunRow | None:
             row = db.execute(schema.LAST_RUN).fetchone()
-            if row is None:
-                return None
-            run_id, started_at, ended_at, summary, carried_usd, spent_usd = row
-            return RunRow(run_id, started_at, ended_at, summary and orjson.loads(summary), carried_usd, spent_usd)
+            return None if row is None else _run_row(row)
 
         return await self._thread.call(read)
+
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment, the oldest first."""
+        rows = await self._thread.call(lambda db: db.execute(schema.RUNS_SINCE, (since,)).fetchall())
+        return [_run_row(row) for row in rows]
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
@@ -350,6 +352,11 @@ def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> l
 def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
     with closing(db.execute(statement, values)):
         pass
+
+
+def _run_row(row: tuple[Any, ...]) -> RunRow:
+    run_id, started_at, ended_at, summary, carried_usd, spent_usd = row
+    return RunRow(run_id, started_at, ended_at, summary and orjson.loads(summary), carried_usd, spent_usd)
 
 
 def _tally(rows: list[tuple[Any, ...]]) -> Tally:

@@ -82,6 +82,23 @@ async def runs_are_remembered(make: Factory) -> None:
         equal(await rig.ledger.last_run(), RunRow("two", 1.0), "the newest run")
 
 
+async def runs_are_told_by_when_they_were_over(make: Factory) -> None:
+    """The end of one that was killed is not known, but it was over when the next one began."""
+    async with make() as rig:
+        equal(await rig.ledger.runs(0.0), [], "runs, before there is one")
+        await rig.ledger.begin(RunRow("ended", 1.0))
+        await rig.ledger.end("ended", 2.0, {"spent_at": {"0": 0.5}})
+        await rig.ledger.begin(RunRow("killed", 3.0))
+        await rig.ledger.begin(RunRow("lives", 5.0))
+        await rig.reopen()
+        ended = RunRow("ended", 1.0, 2.0, {"spent_at": {"0": 0.5}})
+        killed, lives = RunRow("killed", 3.0), RunRow("lives", 5.0)
+        equal(await rig.ledger.runs(0.0), [ended, killed, lives], "all runs")
+        equal(await rig.ledger.runs(2.0), [ended, killed, lives], "runs since one ended")
+        equal(await rig.ledger.runs(2.5), [killed, lives], "runs since then")
+        equal(await rig.ledger.runs(5.5), [lives], "runs since the last one began")
+
+
 async def a_run_knows_what_it_spent(make: Factory) -> None:
     """Surely and maybe, step by step, on top of what it carries over; a run that was killed knows it as well."""
     async with make() as rig:
@@ -639,6 +656,7 @@ def _counters(record: Record) -> tuple[int, int, int, int, float, float]:
 CASES: Final[list[Case]] = [
     an_empty_ledger_knows_nothing,
     runs_are_remembered,
+    runs_are_told_by_when_they_were_over,
     a_run_knows_what_it_spent,
     a_step_is_seen_through,
     a_job_comes_back_as_it_was_planned,
