@@ -11,8 +11,10 @@ import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.options import Seconds, find_key
+from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
 
 if TYPE_CHECKING:
+    from fluxbatch.app.live import LivePage
     from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
     from fluxbatch.telemetry.logs import LogFormat
@@ -36,6 +38,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
+  fluxbatch run jobs.yaml --serve                 watch it in a browser, and stop it there
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
@@ -106,6 +109,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
+@serve_option("Show the run in a browser as it goes on, with a button that stops it.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
 @click.option(
@@ -122,6 +126,7 @@ def run(**options: Any) -> int:
 
     run_id = new_run_id()
     display = _display(options)
+    page = _page(options)
     request = request_of(
         options,
         run_id=run_id,
@@ -129,11 +134,14 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
-        hooks=_hooks(options, run_id, display),
+        hooks=_hooks(options, run_id, display, page),
     )
     try:
         outcome = anyio.run(run_request, request)
     finally:
+        if page is not None:
+            page.close()
+            tell_broken(page.broken)
         if display is not None:
             display.close()
     if options["report"]:
@@ -171,7 +179,19 @@ def _display(options: dict[str, Any]) -> Display | None:
     return Display()
 
 
-def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any:
+def _page(options: dict[str, Any]) -> LivePage | None:
+    """The live page, served from here on. Its link is told also where it is quiet: there is no other way in."""
+    if options["serve"] is None:
+        return None
+    from fluxbatch.app.live import LivePage
+
+    page = LivePage(options["serve"])
+    page.open()
+    tell_link(page.link, is_open=page.is_open, as_json=options["log_format"] == "json")
+    return page
+
+
+def _hooks(options: dict[str, Any], run_id: str, display: Display | None, page: LivePage | None) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -193,7 +213,8 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any
         run_id=run_id,
     )
     return Hooks(
-        observers=[log],
+        observers=[log] if page is None else [log, page],
+        page=page,
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
         started=talk.started,

@@ -65,6 +65,7 @@ FLUXBATCH.detail = (() => {
       comparable && swiping ? swipe(job, first) : side(job, inputs),
       ...(linked.length > 1 ? [strip(linked, job, open)] : []),
       ...(job.prompt ? [make("h3", { text: say("prompt") }), make("div", { class: "prompt-whole", tabindex: 0, text: job.prompt })] : []),
+      ...FLUXBATCH.sections.flatMap((sections) => sections(job)),
       facts(job));
     if (!dialog.open) dialog.showModal();
   };
