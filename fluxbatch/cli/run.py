@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
-from fluxbatch.cli.options import Seconds, find_key
+from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
 from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fluxbatch.app.live import LivePage
     from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
@@ -45,19 +46,8 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 
 @click.command(help=_HELP, short_help="make what is missing")
 @asking("what")
-@click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Holds the key; else FLUXBATCH_API_KEY or APIYI_API_KEY.",
-)
-@click.option(
-    "--ca-file",
-    envvar="FLUXBATCH_CA_FILE",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Certificates to trust beside the system's.",
-)
+@key_file_option
+@ca_file_option
 @asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
