@@ -21,7 +21,7 @@ KEY_VARIABLES: Final = ("FLUXBATCH_API_KEY", "APIYI_API_KEY")
 
 IfUnsure = Literal["resend", "hold"]
 
-_AT_LEAST_ONE: Final = ("concurrency", "downloads", "max_attempts", "rpm", "canary")
+_AT_LEAST_ONE: Final = ("concurrency", "downloads", "max_attempts", "rpm", "canary", "max_rounds")
 _POSITIVE: Final = ("request_timeout_s", "upload_stall_s", "download_stall_s", "outage_s", "first_answer_s")
 
 
@@ -50,6 +50,8 @@ class Settings:
         only: shell patterns of ids; the others are left as they are, unless those need them.
         sample: so many jobs, by chance, and what they need; None for all.
         sample_seed: the same one gives the same sample.
+        remake_rejected: make images again that were rejected.
+        max_rounds: how often one job is, at most, until its words change.
         outage_s: seconds without any answer from the API after which the run stops.
         first_answer_s: the same before the first answer: a wrong address should not take minutes to notice.
         free_space_floor: bytes that must be free to send another request.
@@ -74,6 +76,8 @@ class Settings:
     only: tuple[str, ...] = ()
     sample: int | None = None
     sample_seed: int = 0
+    remake_rejected: bool = False
+    max_rounds: int = 3
     outage_s: float = 900.0
     first_answer_s: float = 60.0
     free_space_floor: int = 64 << 20

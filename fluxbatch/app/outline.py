@@ -17,6 +17,7 @@ from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
+from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import choose, gate, take_in
 from fluxbatch.errors import UsageError
@@ -132,6 +133,7 @@ async def outline(request: RunRequest) -> Outline:
             ledger = await _opened(known, request, paths)
             if not await anyio.to_thread.run_sync(is_held, paths):
                 ledger = _Settled(ledger, request.settings.if_unsure)
+        await find_rejected(intake, request, paths, ledger)
         survey = Survey(intake, ledger, FolderSink(paths.out, paths.landing), request.settings)
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # the outline's to close
         try:
@@ -152,6 +154,7 @@ async def outline(request: RunRequest) -> Outline:
 def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     intake.stage()
     paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
+    lay_over(intake, request, paths)
     choose(intake, request, findings)
     return paths
 

@@ -16,6 +16,7 @@ from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.learned import Learned, recall, remember
+from fluxbatch.app.overlays import Remaking, find_rejected, lay_over
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
@@ -115,6 +116,7 @@ class _Run:
         intake.stage()
         paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
         known = paths.has_ledger()
+        lay_over(intake, request, paths)
         if not known:
             if not intake.locks:  # where nothing can be there yet, there is something to send
                 self._require_key()
@@ -148,6 +150,7 @@ class _Run:
                 await self._rescue(engine, desk)
                 await self._carry(desk)
                 if not checked:
+                    await find_rejected(intake, request, paths, folder.ledger)
                     await _in_thread(partial(check, intake, request, self._findings))
                 quote = await self._plan(intake, folder)
                 desk.answer_s = known.answer_s or _promised_s(quote)
@@ -182,7 +185,8 @@ class _Run:
         """Decide, ask, and write the plan down."""
         request, hooks = self._request, self._request.hooks
         survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
-        quote = await survey.quote(self._findings)
+        remaking = Remaking(intake)
+        quote = await survey.quote(self._findings, remaking.note)
         gate(intake, request, self._findings)
         if hooks.warn is not None and (self._findings.warnings or self._findings.errors):
             problems = self._findings.first(_SHOWN_WARNINGS)
@@ -201,6 +205,7 @@ class _Run:
             )
         if hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
+        await remaking.put_on_record(request, folder.paths)
         await survey.enlist(folder.ledger)
         return quote
 

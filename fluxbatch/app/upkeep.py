@@ -13,6 +13,7 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.locks import write_locks
+from fluxbatch.app.overlays import lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.errors import UsageError
@@ -183,6 +184,7 @@ def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
     if not paths.out.is_dir():
         raise UsageError(f"there is no output folder {paths.out}", remedy="name it with -o")
+    lay_over(intake, request, paths)
     check(intake, request, findings)
     return paths
 

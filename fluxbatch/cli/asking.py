@@ -67,6 +67,19 @@ _WHICH: Final = (
         help="Try failures again that would stay: error codes, or `altered` for edited outputs.",
     ),
     click.option(
+        "--remake",
+        type=click.Choice(["rejected"]),
+        help="Make images again that were rejected (`fluxbatch review`), with another seed or the prompt asked for.",
+    ),
+    click.option(
+        "--max-rounds",
+        type=click.IntRange(1),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="With --remake: how often one job is, at most.",
+    ),
+    click.option(
         "--on-invalid",
         type=click.Choice(["error", "skip"]),
         default="error",
@@ -148,11 +161,12 @@ def settings_of(options: dict[str, Any], **more: Any) -> Settings:
         if word != _ALTERED and word not in list(Reason):
             known = ", ".join([*Reason, _ALTERED])
             raise UsageError(f"--retry {word}: there is no such reason", remedy=f"there are: {known}")
-    same = ("if_unsure", "concurrency", "rpm", "limit", "sample", "sample_seed")
+    same = ("if_unsure", "concurrency", "rpm", "limit", "sample", "sample_seed", "max_rounds")
     said = {name: options[name] for name in same if name in options}
     return Settings(
         retry=frozenset(Reason(word) for word in reasons if word != _ALTERED),
         retry_altered=_ALTERED in reasons,
+        remake_rejected=options.get("remake") == "rejected",
         only=tuple(options.get("only", ())),
         **said,
         **more,

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "adopt": "take existing files as the outputs of their jobs",
     "prune": "remove images that no job asks for any more",
     "status": "counts, spend and failures of a live or past run",
+    "review": "what people say of the images: counts, tables to fill in",
     "report": "write a page of all images and failures, to look at in a browser",
     "doctor": "is everything there that a run needs: key, API, clock, disk, proxy",
     "models": "models, their limits and prices",

@@ -37,6 +37,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
+  fluxbatch run jobs.yaml --remake rejected       make rejected images again, with another seed or prompt
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
   fluxbatch run jobs.yaml --serve                 watch it in a browser, and stop it there

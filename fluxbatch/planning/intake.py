@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import PlannedJob, Stored
     from fluxbatch.planning.findings import Findings
+    from fluxbatch.planning.overlay import Overlay
+    from fluxbatch.planning.remakes import Remake
     from fluxbatch.planning.scratch import StagedRow
     from fluxbatch.ports import Decoder, Memo
 
@@ -52,6 +54,7 @@ class Intake:
 
     Attributes:
         orphans: images that no job asks for, as far as they were looked for.
+        overlays: by the name of a source, what stands in for its words; to be put there before the checks.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Intake:
         self._graph = Graph(self._scratch)
         self._stager = Stager(self._sources, self._scratch, findings, with_locks=locks)
         self.orphans = Orphans(self._scratch)
+        self.overlays: dict[str, Overlay] = {}
         self._choice: Choice | None = None
 
     def __enter__(self) -> Self:
@@ -140,7 +144,9 @@ class Intake:
         """
         upstream = Upstream(self._scratch, self._graph)
         bases = [taken.base for taken in self._stager.taken]
-        planner = Planner(self.names, bases, self._photos, upstream, self._findings, self._prices)
+        overlays = {number: self.overlays[name] for number, name in enumerate(self._names) if name in self.overlays}
+        overlays = {number: overlay for number, overlay in overlays.items() if not overlay.empty}
+        planner = Planner(self.names, bases, self._photos, upstream, self._findings, self._prices, overlays)
         for rows in self._scratch.rows(_BATCH):
             yield planner.plan(rows)
         while not self._graph.empty:
@@ -191,6 +197,15 @@ class Intake:
     def has_locked(self) -> bool:
         """Whether lock files name any image."""
         return not self._stager.locks.empty
+
+    def remake_of(self, job: PlannedJob) -> Remake | None:
+        """What stands in for the words of a job's manifest, once it is checked."""
+        overlay = self.overlays.get(job.manifest)
+        return None if overlay is None else overlay.standing.get(job.id)
+
+    def locked_now(self, manifest: str, ids: Sequence[str]) -> dict[str, list[Stored]]:
+        """The images that the lock file of a manifest names for jobs, by id."""
+        return self._stager.locks.stored([(job_id, manifest, "") for job_id in ids])
 
     def locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
         """The images that lock files name for these jobs, by id; those for what is asked now come first."""

@@ -9,11 +9,11 @@ import orjson
 
 from fluxbatch.model.flux import DEFAULT_MODEL, FluxModel, known_models
 from fluxbatch.model.job import Failure, Fit, Image, JobOutput, Photo, PlannedJob, RemoteImage
-from fluxbatch.model.problem import Level
+from fluxbatch.model.problem import Level, Problem
 from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
-from fluxbatch.planning.fingerprint import fingerprint
-from fluxbatch.planning.ids import derived_seed
+from fluxbatch.planning.fingerprint import fingerprint, written_digest
+from fluxbatch.planning.ids import derived_seed, names_of
 from fluxbatch.planning.photo_fit import share_out
 from fluxbatch.planning.photo_rules import is_remote, reference_flaw, remote_flaws
 from fluxbatch.planning.rules import Request, check_request, output_pixels, unknown_model
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Json
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.flaw import Flaw
+    from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.photos import PhotoBook
     from fluxbatch.planning.references import Reference
     from fluxbatch.planning.scratch import StagedRow
@@ -51,6 +52,7 @@ class Planner:
         upstream: Upstream,
         findings: Findings,
         prices: Mapping[str, float],
+        overlays: Mapping[int, Overlay],
     ) -> None:
         self._names = names
         self._bases = bases
@@ -58,6 +60,7 @@ class Planner:
         self._upstream = upstream
         self._findings = findings
         self._models = _priced(prices)
+        self._overlays = overlays  # by source
         # by source and name, those that were looked at and are in order: catalogues ask for the same ones over and over
         self._sound: dict[tuple[int, str], Photo] = {}
 
@@ -95,6 +98,8 @@ class Planner:
             flaws.append(unknown_model(name, self._models))
             model = FluxModel(name, _MOST_IMAGES, steps=(1, 50), guidance=(1.5, 10.0))
         images = self._images(row, body, model, flaws) if body.images else ()
+        if row.source in self._overlays:
+            self._lay_over(self._overlays[row.source], row, body, images)
         request = Request(body.fields, model, images=len(images), flawed=body.flawed)
         marks: list[str] = []
         for image in images:
@@ -151,6 +156,24 @@ class Planner:
         if fit is _AUTO and checked.photo is not None and not checked.errors:
             self._sound[row.source, ref] = checked.photo
         return checked.photo or RemoteImage(ref), flaws
+
+    def _lay_over(self, overlay: Overlay, row: StagedRow, body: Body, images: Sequence[Image]) -> None:
+        """Put in what stands in for the manifest's words."""
+        marks = [image.digest if isinstance(image, Photo) else self._mark(image) for image in images]
+        base = written_digest(body.fields, names_of(body.images), body.extra, body.fit)
+        seed = body.fields.get("seed", derived_seed(row.id))
+        body.fields, last = overlay.settle(
+            row.id, body.fields, base, seed, lambda fields: fingerprint(fields, marks, body.extra, body.fit)
+        )
+        if last:
+            problem = Problem(
+                body.where(""),
+                f"is rejected, and was made again {last} times" if last > 1 else "is rejected, and was made again once",
+                f"--max-rounds {last + 1} makes it once more; or change its prompt",
+                job_id=row.id,
+                level=Level.WARNING,
+            )
+            self._findings.add(problem, position=row.position)
 
     def _mark(self, image: RemoteImage | JobOutput) -> str:
         """What an image that is no photo adds to the fingerprint."""
