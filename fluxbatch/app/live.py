@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from fluxbatch.app.shelf import FolderShelf
+from fluxbatch.app.shelf import FolderShelf, changes_of
 from fluxbatch.errors import FluxbatchError
 from fluxbatch.model.events import JobFailed, JobLost, JobStored, RunEnded
 from fluxbatch.report.gallery.served import served_page
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.events import Event
     from fluxbatch.model.summary import Progress
 
-__all__ = ["LivePage", "changes_of"]
+__all__ = ["LivePage"]
 
 _EVERY_S: Final = 0.5
 _MOST_CHANGED: Final = 2_000
@@ -35,8 +35,6 @@ _AT_A_TIME: Final = 200
 _LINGER_S: Final = 1.0
 """for whoever looks on, to fetch what landed last"""
 _CLOSING_S: Final = 5.0
-_SAME: Final = frozenset({"prompt", "inputs", "meta"})
-"""of a job that doesn't change while its run goes on"""
 
 
 class LivePage:
@@ -169,11 +167,10 @@ class LivePage:
             async for page in self._shelf.jobs():
                 yield page
 
+    async def more(self, job_id: str) -> dict[str, Any]:  # noqa: ARG002  # the protocol
+        """Nothing beyond the list."""
+        return {}
+
     async def picture(self, job_id: str, place: int, *, small: bool) -> tuple[Path, str] | None:
         """The file of a picture and its MIME type."""
         return None if self._shelf is None else await self._shelf.picture(job_id, place, small=small)
-
-
-def changes_of(entry: dict[str, Any]) -> dict[str, Any]:
-    """An entry without what doesn't change."""
-    return {name: value for name, value in entry.items() if name not in _SAME}

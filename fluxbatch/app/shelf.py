@@ -13,41 +13,53 @@ import anyio.to_thread
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
 from fluxbatch.app.look import open_ledger
+from fluxbatch.app.tail import Tail
 from fluxbatch.formats import recognise
 from fluxbatch.model.job import Photo
 from fluxbatch.report.gallery.jobs import entry_of, thumbnail_name
 from fluxbatch.report.gallery.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
     from fluxbatch.model.job import Record
 
-__all__ = ["FolderShelf"]
+__all__ = ["FolderShelf", "addresses", "changes_of"]
 
 _CHUNK: Final = 200
 _AT_A_TIME: Final = 2
 """thumbnails in the making: a run beside it needs the processors more"""
 _MOST_WAITING: Final = 200
-_LINES: Final = 4 << 20
-"""bytes of events that are read in one go"""
+_LASTING: Final = frozenset({"prompt", "inputs", "meta"})
 _SHOWN: Final = {"jpeg", "png", "webp", "gif", "avif", "bmp"}
 """what browsers show; of all else they get the thumbnail"""
 
 
 class FolderShelf:
-    """Reads one folder, in one event loop. Only files that its ledger names are ever given out."""
+    """Reads one folder, in one event loop. Only files that its ledger names are ever given out.
 
-    def __init__(self, paths: Paths, run_id: str = "") -> None:
-        self._paths, self._run_id = paths, run_id
+    Args:
+        paths: of the folder.
+        run_id: of the run that goes on in it, if one does.
+        more: what else is to be told of a job, by its row.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        run_id: str = "",
+        *,
+        more: Callable[[Record], Awaitable[dict[str, Any]]] | None = None,
+    ) -> None:
+        self._paths, self._run_id, self._more = paths, run_id, more
         self._ledger: SqliteLedger | None = None
         self._making = anyio.CapacityLimiter(_AT_A_TIME)
         self._waiting = 0
         self._opening = anyio.Lock()
         self._reading = anyio.Lock()
-        self._events = _Events(paths.events)
+        self._events, self._timeline = Tail(paths.events), Timeline()
         self._prices: dict[str, float] = {}
 
     async def about(self) -> dict[str, Any]:
@@ -58,12 +70,12 @@ class FolderShelf:
         """
         ledger = await self._open()
         async with self._reading:
-            await anyio.to_thread.run_sync(self._events.read_on)
+            await anyio.to_thread.run_sync(self._read_on)
         return {
             "out": self._paths.out.name,
             "simulated": await ledger.kind() == "simulated",
             "at": SystemClock().now(),
-            "timeline": self._events.timeline.as_dict(self._prices),
+            "timeline": self._timeline.as_dict(self._prices),
         }
 
     async def jobs(self) -> AsyncGenerator[Sequence[dict[str, Any]], None]:
@@ -77,7 +89,7 @@ class FolderShelf:
         charged: Counter[str] = Counter()
         page: list[dict[str, Any]] = []
         async for record in ledger.rows():
-            entry = self._entry(record)
+            entry = await self._entry(record)
             page.append(entry)
             charged[entry["model"]] += entry.get("charged", 0)
             cost[entry["model"]] += entry.get("cost_usd", 0)
@@ -95,7 +107,7 @@ class FolderShelf:
             FluxbatchError: the ledger can't be read.
         """
         ledger = await self._open()
-        return [self._entry(record) for record in (await ledger.recall(ids)).values()]
+        return [await self._entry(record) for record in (await ledger.recall(ids)).values()]
 
     async def record(self, job_id: str) -> Record | None:
         """One row.
@@ -146,7 +158,10 @@ class FolderShelf:
                 self._ledger = await open_ledger(self._paths)
             return self._ledger
 
-    def _entry(self, record: Record) -> dict[str, Any]:
+    def _read_on(self) -> None:
+        self._timeline.read(self._events.news())
+
+    async def _entry(self, record: Record) -> dict[str, Any]:
         """As in a report, but with the addresses of a site."""
         entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={})
         if "href" in entry and record.stored is not None:
@@ -154,13 +169,18 @@ class FolderShelf:
         for place, image in enumerate(record.job.images, 1):
             if isinstance(image, Photo):
                 entry["inputs"][place - 1] |= addresses(record.job.id, place, image.digest)
-        return entry
+        return entry if self._more is None else entry | await self._more(record)
 
 
 def addresses(job_id: str, place: int, version: str) -> dict[str, str]:
     """Where the page finds a picture and its thumbnail; other bytes have another address."""
     href = f"picture?{urlencode({'id': job_id, 'n': place, 'v': version[:16]})}"
     return {"href": href, "thumb": f"{href}&small=1"}
+
+
+def changes_of(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry without what is the same for as long as its job is."""
+    return {name: value for name, value in entry.items() if name not in _LASTING}
 
 
 def _kind(path: Path) -> str:
@@ -178,23 +198,3 @@ def _thumbnail(path: Path, target: Path) -> bool:
         return make_thumbnail(path, target)
     except OSError:  # no room for it
         return False
-
-
-class _Events:
-    """Adds up what a run writes, from where it was left."""
-
-    def __init__(self, path: Path) -> None:
-        self.timeline = Timeline()
-        self._path, self._at = path, 0
-
-    def read_on(self) -> None:
-        """Take a piece of what is new. Blocks."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._at)
-                piece = file.read(_LINES)
-        except OSError:
-            return
-        whole = piece.rpartition(b"\n")[0]
-        self.timeline.read(whole.splitlines())
-        self._at += len(whole) + 1 if whole else 0

@@ -18,9 +18,17 @@ Door: TypeAlias = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class Refused(FluxbatchError):
-    """A door stays shut; the message says why, to the reader."""
+    """A door stays shut; the message says why, to the reader.
+
+    Attributes:
+        facts: what the page is told beside that.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts = facts
 
 
 class Shelf(Protocol):
@@ -47,12 +55,21 @@ class Shelf(Protocol):
         """
         ...
 
+    async def more(self, job_id: str) -> dict[str, Any]:
+        """What is known of one job beyond the list.
+
+        Raises:
+            FluxbatchError: it can't be read now.
+        """
+        ...
+
     async def picture(self, job_id: str, place: int, *, small: bool) -> tuple[Path, str] | None:
         """The file of a picture and its MIME type; None if there is none, or none that a browser should get.
 
         Args:
             job_id: whose.
-            place: 0 for its output, 1 for its first input, and so on; -1 for the output before this one.
+            place: 0 for its output, 1 for its first input, and so on; -1 for the output before
+                this one, and so on.
             small: a thumbnail of it, made if need be.
         """
         ...

@@ -11,7 +11,7 @@ import anyio
 import orjson
 from aiohttp import web
 
-from fluxbatch.errors import FluxbatchError
+from fluxbatch.errors import FluxbatchError, UsageError
 from fluxbatch.web.guard import HEADERS, Visit
 from fluxbatch.web.shelf import Refused
 
@@ -46,6 +46,7 @@ def make_app(guard: Guard, shelf: Shelf, feed: Feed, doors: Mapping[str, Door], 
     app.router.add_get("/", site.index)
     app.router.add_get("/about", site.about)
     app.router.add_get("/jobs", site.jobs)
+    app.router.add_get("/job", site.job)
     app.router.add_get("/events", site.events)
     app.router.add_get("/picture", site.picture)
     for name in shelf.files:
@@ -76,7 +77,9 @@ class _Site:
         except web.HTTPException as error:
             return _words(error.status, error.reason)
         except Refused as error:
-            return _json({"error": str(error)}, status=409)
+            return _json({**error.facts, "error": str(error)}, status=409)
+        except UsageError as error:
+            return _json({"error": str(error)}, status=400)
         except FluxbatchError as error:
             return _json({"error": str(error)}, status=503)
         if not response.prepared:
@@ -106,6 +109,9 @@ class _Site:
 
     async def about(self, _: web.Request) -> web.Response:
         return _json(await self._shelf.about())
+
+    async def job(self, request: web.Request) -> web.Response:
+        return _json(await self._shelf.more(request.query.get("id", "")))
 
     async def jobs(self, request: web.Request) -> web.StreamResponse:
         """All jobs, an array of some of them a line. If it breaks off, the transfer does."""

@@ -45,6 +45,9 @@ class Shelf:
                 raise StorageError("the ledger is gone")
             yield [{"id": f"job-{number}", "prompt": "x" * (MB if self.pages > 100 else 1)}]
 
+    async def more(self, job_id: str) -> dict[str, Any]:
+        return {"about": job_id}
+
     async def picture(self, job_id: str, place: int, *, small: bool) -> tuple[Path, str] | None:  # noqa: ARG002  # the protocol
         self.asked.append((job_id, place))
         return (self._picture, "image/png") if job_id == "job/1 ü" else None

@@ -49,6 +49,7 @@ FLUXBATCH.begin = (about) => {
     fill("reason", "reason", [["", say("anyReason")], ...reasons.map(([code, count]) => [code, `${code} (${count})`])]);
     fill("model", "model", [["", say("anyModel")], ...models.map(([name, count]) => [name, `${name} (${count})`])]);
     fill("sort", "sort", Object.keys(ORDERS).map((order) => [order, say(order)]));
+    for (const written of FLUXBATCH.written) written();
   }
   const plot = () => at("plots").replaceChildren(...FLUXBATCH.plots(about.timeline));
   function find() {
@@ -93,9 +94,10 @@ FLUXBATCH.begin = (about) => {
     const top = -grid.getBoundingClientRect().top;
     const from = Math.max(0, Math.floor(top / row) - 1) * columns, to = Math.min(found.length, (Math.ceil((top + innerHeight) / row) + 1) * columns);
     for (const [place, tile] of tiles) if (place < from || place >= to) { tile.remove(); tiles.delete(place); }
-    for (let place = from; place < to; place++) {
+    for (let place = to - 1, after = null; place >= from; place--) { // backwards, so that they stand in the document in their order
       let tile = tiles.get(place);
-      if (!tile) { tile = tileOf(found[place], place); tiles.set(place, tile); room.append(tile); }
+      if (!tile) { tile = tileOf(found[place], place); tiles.set(place, tile); room.insertBefore(tile, after); }
+      after = tile;
       Object.assign(tile.style, { width: `${width}px`, height: `${HIGH}px`, left: `${place % columns * (width + GAP)}px`, top: `${Math.floor(place / columns) * row}px` });
       tile.setAttribute("aria-selected", String(place === chosen && document.activeElement === grid));
     }
@@ -133,13 +135,15 @@ FLUXBATCH.begin = (about) => {
     changed: again,
     renew(news) { about = news; index(); again(null); plot(); },
     plot(timeline) { about.timeline = timeline; plot(); },
-    move: (by) => move(chosen + by),
+    fill, choose, next: () => dialog.open ? step(1) : move(chosen + 1),
+    show(job) { const now = found.indexOf(job); if (now >= 0) chosen = now; if (dialog.open) open(job); else move(chosen); },
   };
   const STEPS = { ArrowLeft: () => -1, ArrowRight: () => 1, ArrowUp: () => -columns, ArrowDown: () => columns, Home: () => -chosen, End: () => found.length };
   addEventListener("keydown", (event) => {
     const field = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!field && FLUXBATCH.keys[event.key] && FLUXBATCH.page.chosen()) { FLUXBATCH.keys[event.key](FLUXBATCH.page.chosen()); event.preventDefault(); }
+    const act = (event.target === grid || dialog.open && (!field || event.target.type === "range")) && FLUXBATCH.keys[event.key];
+    if (act && FLUXBATCH.page.chosen()) { act(FLUXBATCH.page.chosen()); event.preventDefault(); }
     else if (dialog.open) {
       if (!field && event.key === "ArrowLeft") step(-1);
       if (!field && event.key === "ArrowRight") step(1);

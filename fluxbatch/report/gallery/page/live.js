@@ -1,8 +1,8 @@
 "use strict";
 // How a run stands, above its jobs: counts, pace, money, what landed last, what failed last, and a button that stops it.
 FLUXBATCH.learn({
-  en: { preparing: "Reading what is asked for …", running: "Running", stopping: "Stopping: waits for {0} answers and {1} images to be fetched, {2} s so far", ended: "The run is over (exit code {0}).", calledOff: "The run was called off.", afterwards: "This page is served no longer; fluxbatch review shows the images again.", stop: "Stop the run", stopSure: "Sure? What is in flight is finished and fetched", stopFailed: "It could not be stopped: {0}", madeOf: "{0} of {1} made", failedCount: "{0} failed", flight: "{0} in flight", waiting: "{0} waiting for delivery", pace: "{0} a minute", left: "{0} left", limit: "limit {0} at a time", spent: "${0} spent", spentOf: "${0} of ${1}", maybe: "${0} maybe billed", oldest: "oldest URL {0} s of {1} s", latest: "Latest images", failures: "Last failures", live: "Run" },
-  zh: { preparing: "正在读取任务……", running: "运行中", stopping: "正在停止：等待 {0} 个响应、{1} 张图像下载，已 {2} 秒", ended: "运行已结束（退出码 {0}）。", calledOff: "运行已取消。", afterwards: "此页面不再提供服务；可用 fluxbatch review 再次查看图像。", stop: "停止运行", stopSure: "确定？进行中的请求会完成并取回", stopFailed: "无法停止：{0}", madeOf: "已生成 {0} / {1}", failedCount: "失败 {0}", flight: "进行中 {0}", waiting: "待下载 {0}", pace: "每分钟 {0} 张", left: "剩余 {0}", limit: "并发上限 {0}", spent: "已花费 ${0}", spentOf: "${0} / ${1}", maybe: "${0} 可能已计费", oldest: "最旧链接 {0} 秒 / {1} 秒", latest: "最新图像", failures: "最近失败", live: "运行" },
+  en: { preparing: "Reading what is asked for …", running: "Running", stopping: "Stopping: waits for {0} answers and {1} images to be fetched, {2} s so far", ended: "The run is over (exit code {0}).", calledOff: "The run was called off.", afterwards: "This page is served no longer; fluxbatch review --serve shows the images again.", stop: "Stop the run", stopSure: "Sure? What is in flight is finished and fetched", stopFailed: "It could not be stopped: {0}", madeOf: "{0} of {1} made", failedCount: "{0} failed", flight: "{0} in flight", waiting: "{0} waiting for delivery", pace: "{0} a minute", left: "{0} left", limit: "limit {0} at a time", spent: "${0} spent", spentOf: "${0} of ${1}", maybe: "${0} maybe billed", oldest: "oldest URL {0} s of {1} s", latest: "Latest images", failures: "Last failures", live: "Run" },
+  zh: { preparing: "正在读取任务……", running: "运行中", stopping: "正在停止：等待 {0} 个响应、{1} 张图像下载，已 {2} 秒", ended: "运行已结束（退出码 {0}）。", calledOff: "运行已取消。", afterwards: "此页面不再提供服务；可用 fluxbatch review --serve 再次查看图像。", stop: "停止运行", stopSure: "确定？进行中的请求会完成并取回", stopFailed: "无法停止：{0}", madeOf: "已生成 {0} / {1}", failedCount: "失败 {0}", flight: "进行中 {0}", waiting: "待下载 {0}", pace: "每分钟 {0} 张", left: "剩余 {0}", limit: "并发上限 {0}", spent: "已花费 ${0}", spentOf: "${0} / ${1}", maybe: "${0} 可能已计费", oldest: "最旧链接 {0} 秒 / {1} 秒", latest: "最新图像", failures: "最近失败", live: "运行" },
 });
 (() => {
   const { say, make, served, usd } = FLUXBATCH;
@@ -68,7 +68,7 @@ FLUXBATCH.learn({
   served.hear("progress", (facts) => { progress = facts; draw(); });
   served.hear("run", (facts) => { run = facts; if (run.phase === "ended") { served.end(); trouble = ""; } draw(); });
   served.hear("changed", land);
-  document.getElementById("language").addEventListener("click", draw);
+  FLUXBATCH.written.push(draw);
   draw();
   served.connect();
 })();

@@ -9,13 +9,13 @@ FLUXBATCH.served = (() => {
   const { jobs, say, make } = FLUXBATCH;
   const RETRY_MS = 3000, PLOTS_MS = 5000;
   const hearers = new Map();
-  let source = null, loading = null, again = false, begun = false, over = false, early = [], onTouch = () => {};
+  let source = null, loading = null, again = false, begun = false, over = false, early = [], onTouch = () => {}, onFirst = () => {};
 
   // Ask for something to be done; an answer that isn't well is an error with the server's own words.
   async function post(door, facts = {}) {
     const response = await fetch(door, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(facts) });
     const said = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(said.error || `HTTP ${response.status}`);
+    if (!response.ok) throw Object.assign(new Error(said.error || `HTTP ${response.status}`), { said });
     return said;
   }
   async function get(address) {
@@ -28,7 +28,7 @@ FLUXBATCH.served = (() => {
     const all = text.split("\n").filter(Boolean).flatMap((line) => JSON.parse(line));
     jobs.splice(0, jobs.length);
     FLUXBATCH.add(all);
-    if (begun) FLUXBATCH.page.renew(about); else { begun = true; FLUXBATCH.begin(about); }
+    if (begun) FLUXBATCH.page.renew(about); else { begun = true; FLUXBATCH.begin(about); onFirst(about); }
     for (const told of early.splice(0)) change(told);
   }
   // One reading at a time; what changes meanwhile comes after it, since it may be older than what was read.
@@ -39,11 +39,12 @@ FLUXBATCH.served = (() => {
   }
   const KEPT = ["id", "prompt", "inputs", "meta", "place", "haystack"];
   function change(entries) {
+    if (!begun) return;
     const changed = new Set();
     for (const entry of entries) {
       const job = FLUXBATCH.page.job(entry.id);
       if (!job) continue;
-      for (const name of Object.keys(job)) if (!KEPT.includes(name) && !(name in FLUXBATCH.lasting)) delete job[name];
+      for (const name of Object.keys(job)) if (!KEPT.includes(name)) delete job[name];
       Object.assign(job, entry);
       changed.add(job);
     }
@@ -69,9 +70,10 @@ FLUXBATCH.served = (() => {
     if (begun && !over && !document.hidden && document.getElementById("summary").open) FLUXBATCH.page.plot((await (await get("about")).json()).timeline);
   }, PLOTS_MS);
   return {
-    post, connect,
+    post, get, change, connect,
     hear(name, told) { hearers.set(name, [...(hearers.get(name) || []), told]); },
     touch(told) { onTouch = told; },
+    first(told) { onFirst = told; },
     end() { over = true; source.close(); },
   };
 })();

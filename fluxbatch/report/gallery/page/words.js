@@ -8,8 +8,8 @@ const FLUXBATCH = (() => {
   const self = {
     jobs: [],
     language: navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en",
-    lasting: {}, // what jobs have here that a server doesn't tell with their changes, by name
-    filters: [], badges: [], sections: [], keys: {}, // what a served page adds: job → shown?, → elements; key → what it does
+    // what a served page adds: job → shown?; job → elements, of its tile and its large view; key → what it does; after each writing
+    filters: [], badges: [], sections: [], keys: {}, written: [],
     learn(words) { for (const language of Object.keys(words)) Object.assign(WORDS[language], words[language]); },
     add(jobs) { for (const job of jobs) self.jobs.push(job); },
     say(word, ...facts) { return facts.reduce((text, fact, at) => text.replace(`{${at}}`, () => String(fact)), WORDS[self.language][word] || word); },
