@@ -447,6 +447,8 @@ class Ledger(Protocol):
     async def advance(self, step: Step) -> None:
         """Compare-and-set one transition, and add its charge to the job and to the run.
 
+        It is seen through: whoever is cancelled meanwhile is so at the next await after it.
+
         Raises:
             StepRefused: the job is not in ``step.frm``, or ``NEXT`` does not allow ``step.to``; nothing was changed.
             StorageError: it can't be written; nothing was changed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -38,28 +39,51 @@ FULL_DISK_S: Final = 5.0
 T = TypeVar("T")
 
 
-def made_for(job: PlannedJob, stored: Stored) -> Stored:
-    """An image that landed, with what it was made from."""
+def made_for(job: PlannedJob, stored: Stored, url_age_s: float | None = None) -> Stored:
+    """An image that landed, with what it was made from, and how old its URL was (seconds)."""
     seed = job.fields.get("seed")
-    return replace(stored, fingerprint=job.fingerprint, model=job.model, seed=seed if isinstance(seed, int) else None)
+    return replace(
+        stored,
+        fingerprint=job.fingerprint,
+        model=job.model,
+        seed=seed if isinstance(seed, int) else None,
+        url_age_s=url_age_s,
+    )
 
 
 class Bell:
     """Wakes the one task that waits, however often it is rung."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Something has changed."""
-        self._event.set()
+        self._rung = True
+        if self._waiter is not None:
+            _wake(self._waiter)
 
     async def wait(self, seconds: float | None) -> None:
         """Wait for a ring since the last wait, or for so long."""
-        with anyio.move_on_after(seconds):
-            await self._event.wait()
-        if self._event.is_set():
-            self._event = anyio.Event()
+        if not self._rung:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = None if seconds is None else loop.call_later(seconds, _wake, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        # what happens at the same moment is looked at in one go; anyio's checkpoint takes a shielded scope to get there
+        await asyncio.sleep(0)  # noqa: TID251
+        self._rung = False
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 @dataclass(slots=True)

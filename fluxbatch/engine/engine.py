@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 import anyio
 
+from fluxbatch.engine.crew import Crew
 from fluxbatch.engine.delivery import Delivery
 from fluxbatch.engine.desk import FULL_DISK_S
 from fluxbatch.engine.queue import JobQueue
@@ -25,8 +28,6 @@ from fluxbatch.policy.runtime import drain_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from anyio.abc import TaskGroup
 
     from fluxbatch.engine.desk import Desk
     from fluxbatch.model.job import Lease, Record
@@ -98,11 +99,11 @@ class Engine:
         """
         owed = await self._take_up()
         if owed:
-            with anyio.move_on_after(seconds):
-                async with anyio.create_task_group() as tasks:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds), Crew() as crew:
                     while self._desk.owed:
                         since = self._desk.clock.monotonic()
-                        self._start_deliveries(tasks)
+                        self._start_deliveries(crew)
                         await self._wait_for([self._delivery.next_due()], since)
             await self._delivery.abandon()
             self._desk.owed = 0
@@ -114,12 +115,12 @@ class Engine:
         await self._take_up()
         await self._queue.open()
         try:
-            async with anyio.create_task_group() as tasks:
+            async with Crew() as crew:
                 while True:
                     await self._guard(self._prepare)
                     since = self._desk.clock.monotonic()
-                    self._start_deliveries(tasks)
-                    self._start_requests(tasks)
+                    self._start_deliveries(crew)
+                    self._start_requests(crew)
                     if self._is_done():
                         break
                     await self._wait_for(self._next_moments(since), since)
@@ -190,11 +191,11 @@ class Engine:
                 )
             )
 
-    def _start_deliveries(self, tasks: TaskGroup) -> None:
+    def _start_deliveries(self, crew: Crew) -> None:
         while (taken := self._delivery.take()) is not None:
-            tasks.start_soon(self._guard, self._delivery.deliver, *taken)
+            crew.start(self._guard(self._delivery.deliver, *taken))
 
-    def _start_requests(self, tasks: TaskGroup) -> None:
+    def _start_requests(self, crew: Crew) -> None:
         desk = self._desk
         self._too_dear.clear()
         self._heed_canary()
@@ -203,7 +204,7 @@ class Engine:
             if record is None:
                 break
             self._canary.chosen(record.job.id)
-            tasks.start_soon(self._guard, self._sending.send, record, self._sending.reserve(record))
+            crew.start(self._guard(self._sending.send, record, self._sending.reserve(record)))
         if self._too_dear and not (desk.in_flight or desk.owed) and self._is_stuck():
             self._stop_for_budget()
 

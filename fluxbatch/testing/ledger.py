@@ -14,6 +14,7 @@ from fluxbatch.model.job import Record
 from fluxbatch.model.state import NEXT, Charge, JobState
 from fluxbatch.policy.transition import after
 from fluxbatch.ports import Disposition, RunRow, Tally
+from fluxbatch.unbroken import unbroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -197,7 +198,7 @@ class MemoryLedger:
         if step.to is JobState.STORED:
             self._free_dependents(step.job_id)
         self.steps.append(step)
-        await self._commit()
+        await unbroken(anyio.sleep(self.commit_s))
 
     async def claim(self, manifest: str, run_id: str) -> None:
         """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""

@@ -11,8 +11,6 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
 from fluxbatch.adapters.disk.faults import corrupt, storage_error, target_blocked
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Stored
@@ -85,7 +83,7 @@ class FileLanding:
         Raises:
             TargetBlocked: a folder is there, or a file where one of its folders belongs.
         """
-        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._sink.threads)
+        return await self._sink.hands.do(self._commit, filename)
 
     async def discard(self) -> None:
         """Give up and leave nothing behind."""

@@ -185,7 +185,7 @@ class SqliteLedger:
             if step.charge is not Charge.NONE:
                 _run(db, schema.SPEND, values)
 
-        await self._thread.call(write)
+        await self._thread.see_through(write)
 
     async def claim(self, manifest: str, run_id: str) -> None:
         """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""

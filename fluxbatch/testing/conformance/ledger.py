@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 
 from fluxbatch.errors import LedgerError, StepRefused
 from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, Lease, Photo, RemoteImage, Step, Stored
@@ -103,6 +105,35 @@ async def a_run_knows_what_it_spent(make: Factory) -> None:
         equal((await rig.ledger.tally(_RUN)).cost_usd, 32.75, "USD of the job")
         spent = await rig.ledger.last_run()
         equal(spent and spent.spent_usd, 1.25, "USD of the last run, after a step of no run")
+
+
+async def a_step_is_seen_through(make: Factory) -> None:
+    """Whoever is cancelled while it is written learns of it once it is, and has written it."""
+    job = make_job()
+    async with make() as rig:
+        await _plan(rig.ledger, [job])
+        begun: list[str] = []
+
+        async def send() -> None:
+            begun.append("step")
+            await rig.ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
+            begun.append("after it")
+            await anyio.lowlevel.checkpoint()
+            begun.append("further")
+
+        sender = asyncio.ensure_future(send())
+        while not begun:
+            await anyio.lowlevel.checkpoint()
+        sender.cancel()
+        await asyncio.wait([sender])
+        equal((begun, sender.cancelled()), (["step", "after it"], True), "how far it went")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await rig.ledger.advance(Step(job.id, _SUBMITTED, _PENDING))
+            await anyio.lowlevel.checkpoint()
+        equal(scope.cancelled_caught, True, "a scope of anyio, cancelled before")
+        await rig.reopen()
+        equal((await _row(rig.ledger, job)).state, _PENDING, "the state")
 
 
 async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
@@ -593,6 +624,7 @@ CASES: Final[list[Case]] = [
     an_empty_ledger_knows_nothing,
     runs_are_remembered,
     a_run_knows_what_it_spent,
+    a_step_is_seen_through,
     a_job_comes_back_as_it_was_planned,
     pending_pages_by_position,
     steps_are_compare_and_set,
