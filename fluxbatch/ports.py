@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Clock",
     "Decoder",
+    "Delivered",
+    "Destination",
     "Disposition",
     "Enlisted",
     "Fetcher",
@@ -270,6 +272,38 @@ class Sink(Protocol):
 
     async def room(self) -> int:
         """Free bytes for new images."""
+        ...
+
+
+class Delivered(StrEnum):
+    """What became of an image that was to be delivered."""
+
+    COPIED = "copied"
+    THERE = "there"
+    """it was there already, byte for byte"""
+    IN_THE_WAY = "in the way"
+    """something else has its name, and was left alone"""
+    MISSING = "missing"
+    """it is not in the output folder any more"""
+    CHANGED = "changed"
+    """what is in the output folder is not what was stored; nothing of it was delivered"""
+
+
+class Destination(Protocol):
+    """Where finished images are delivered, by their names in the output folder. Blocks; used by several threads."""
+
+    def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
+        """Put a copy of an image under its own name, all at once and durably, if it is what was stored.
+
+        May be called again. ``replace``: take the place of another file.
+
+        Raises:
+            StorageError: it can't be written, or ``source`` can't be read.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Release what is held; nothing half is left."""
         ...
 
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk.earlier import keep_earlier
 from fluxbatch.app.remakes import RemakeFile
-from fluxbatch.app.review import VerdictFile, folder_of, own_name
+from fluxbatch.app.verdicts import VerdictFile, folder_of, own_name
 from fluxbatch.model.review import Verdict
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.overlay import Overlay, Rejected
@@ -48,7 +48,7 @@ def lay_over(intake: Intake, request: RunRequest, paths: Paths) -> None:
         folder = folder_of(paths, name, simulated=request.simulate)
         file = RemakeFile(folder)
         file.refresh()
-        overlay = intake.overlays[name] = Overlay(file.remakes)
+        overlay = intake.overlays[name] = Overlay(file.remakes, file=str(file.path))
         if request.settings.remake_rejected:
             verdicts = _verdicts(folder)
             overlay.max_rounds = request.settings.max_rounds

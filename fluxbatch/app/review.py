@@ -12,14 +12,11 @@ A verdict is about the bytes that somebody saw: it is refused if the image is an
 
 from __future__ import annotations
 
-import getpass
-import subprocess
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -27,16 +24,16 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk.earlier import earlier_file
-from fluxbatch.adapters.disk.journal import Journal
 from fluxbatch.app.look import open_ledger
 from fluxbatch.app.remakes import RemakeFile
+from fluxbatch.app.verdicts import Refused, Said, VerdictFile, folder_of, own_name
 from fluxbatch.errors import UsageError
-from fluxbatch.model.review import LONGEST_NAME, LONGEST_NOTE, Review, Verdict
+from fluxbatch.model.review import LONGEST_NAME, LONGEST_NOTE, Review
 from fluxbatch.model.state import JobState
-from fluxbatch.planning.reviews import REVIEWS_NAME, Verdicts, moment_text, review_line, review_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
@@ -58,7 +55,6 @@ __all__ = [
     "own_name",
 ]
 
-_GIT_S: Final = 5.0
 _PAGE: Final = 500
 
 
@@ -110,40 +106,6 @@ class Reviewed:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What somebody says of an image. It replaces what was said before, the note too.
-
-    Attributes:
-        id: of the job.
-        sha256: of the image that they saw.
-        verdict: None takes back an earlier one.
-        note: ``LONGEST_NOTE`` characters at most.
-        after: ``at`` of the review that they saw, empty if there was none: refused if somebody said something else
-            since. None doesn't care.
-    """
-
-    id: str
-    sha256: str
-    verdict: Verdict | None
-    note: str = ""
-    after: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Something said that was not taken down.
-
-    Attributes:
-        why: for people.
-        now: what stands instead, if it is about this very image.
-    """
-
-    said: Said
-    why: str
-    now: Review | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Earlier:
     """An image that was rejected, and gave way.
 
@@ -154,97 +116,6 @@ class Earlier:
 
     remake: Remake
     file: str
-
-
-class VerdictFile:
-    """The ``reviews.jsonl`` of one folder. Its methods block, and raise as ``Journal``'s do."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / REVIEWS_NAME
-        self.verdicts = Verdicts()
-        self._journal = Journal(self.path, review_of)
-
-    def refresh(self) -> set[str]:
-        """Take in what others said. Returns the jobs that it is about."""
-        return self._take_in(*self._journal.news())
-
-    def append(self, said: Sequence[Said], by: str, now_s: float) -> list[Review | Refused]:
-        """Take something down, in one go; what is refused is not written. In the order of ``said``."""
-        answers: list[Review | Refused] = []
-
-        def decide(anew: bool, news: list[Review]) -> list[bytes]:
-            self._take_in(anew, news)
-            answers[:], lines = self._decided(said, by, now_s)
-            return [review_line(review) for review in lines]
-
-        self._journal.append(decide)
-        self.refresh()
-        return answers
-
-    def _decided(self, said: Sequence[Said], by: str, now_s: float) -> tuple[list[Review | Refused], list[Review]]:
-        """The answers, and what is news: not what says what stands already."""
-        latest: dict[tuple[str, str], Review] = {}
-        answers: list[Review | Refused] = []
-        for one in said:
-            known = latest.get((one.id, one.sha256)) or self._of(one.id, one.sha256)
-            is_same = known is not None and (known.verdict, known.note) == (one.verdict, one.note)
-            if is_same or (known is None and one.verdict is None and not one.note):
-                answers.append(known or Review(one.id, one.sha256, None, "", by, moment_text(now_s)))
-                continue
-            if one.after is not None and one.after != ("" if known is None else known.at):
-                what = "withdrawn" if known is None or known.verdict is None else known.verdict.value
-                who = f" by {known.by} at {known.at}" if known is not None else ""
-                answers.append(Refused(one, f"somebody else was at it since: {what}{who}", known))
-                continue
-            at = moment_text(now_s, "" if known is None else known.at)
-            review = Review(one.id, one.sha256, one.verdict, one.note, by, at)
-            latest[one.id, one.sha256] = review
-            answers.append(review)
-        return answers, list(latest.values())
-
-    def _of(self, job_id: str, sha256: str) -> Review | None:
-        return self.verdicts.of(job_id, sha256)
-
-    def _take_in(self, anew: bool, news: Iterable[Review]) -> set[str]:
-        if anew:
-            self.verdicts = Verdicts()
-        about: set[str] = set()
-        for review in news:
-            self.verdicts.add(review)
-            about.add(review.id)
-        return about
-
-
-def folder_of(paths: Paths, manifest: str, *, simulated: bool) -> Path:
-    """Where what is said of a manifest's images is kept: beside the manifest, so that git can carry it.
-
-    In the output folder, if there is nothing to be beside: photos and jobs given without a manifest, and manifests that
-    are gone. What is said of simulated images stays with them: it must change nothing about real ones. May block.
-    """
-    if simulated or not Path(manifest).is_absolute() or not Path(manifest).exists():
-        return paths.out
-    return Path(manifest).parent
-
-
-def own_name(folder: Path) -> str:
-    """Who is at work: the user's name in git, as it is in this folder, or the login name. Blocks."""
-    try:
-        said = subprocess.run(
-            ["git", "config", "user.name"],  # noqa: S607  # the user's own, wherever it is
-            cwd=folder,
-            capture_output=True,
-            timeout=_GIT_S,
-            check=False,
-        )
-        name = said.stdout.decode("utf-8", "replace").strip()
-    except (OSError, subprocess.SubprocessError):
-        name = ""
-    if not name:
-        try:
-            name = getpass.getuser()
-        except (KeyError, OSError):  # a user without a name, as containers have them
-            name = "unknown"
-    return name[:LONGEST_NAME]
 
 
 @asynccontextmanager
@@ -307,10 +178,12 @@ class Reviews:
 
     async def image(self, job_id: str) -> Reviewed | None:
         """The image of a job, if it has one, with what is said of it, as far as that was taken in."""
-        record = (await self._ledger.recall([job_id])).get(job_id)
-        if record is None or record.stored is None:
-            return None
-        return await self._reviewed(record)
+        return (await self.images_of([job_id])).get(job_id)
+
+    async def images_of(self, job_ids: Sequence[str]) -> dict[str, Reviewed]:
+        """The images of these jobs, as far as they have any, likewise."""
+        records = await self._ledger.recall(job_ids)
+        return {job_id: await self._reviewed(record) for job_id, record in records.items() if record.stored is not None}
 
     async def of(self, record: Record) -> Reviewed | None:
         """What is said of a row's image, as far as that was taken in; None if it has no image."""

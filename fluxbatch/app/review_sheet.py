@@ -124,8 +124,10 @@ async def import_sheet(reviews: Reviews, path: Path, *, by: str, by_others: bool
     found = Imported()
     changes: list[_Change] = []
     for start in range(0, len(rows), _PAGE):
-        for row in rows[start : start + _PAGE]:
-            one = await reviews.image(row.id)
+        page = rows[start : start + _PAGE]
+        images = await reviews.images_of([row.id for row in page])
+        for row in page:
+            one = images.get(row.id)
             if one is None or one.sha256 != row.sha256:
                 found.refused.append((row.line, row.id, _why_not(one)))
                 continue

@@ -223,8 +223,7 @@ def _told(decision: Decision, remake: Remake | None, record: Record | None) -> D
         return decision
     if stored.sha256 != remake.sha256:
         return decision
-    why, short = decision.why, decision.short or decision.why
-    return replace(decision, why=f"rejected, round {remake.round}: {why}", short=f"rejected: {short}")
+    return replace(decision, why=f"rejected, round {remake.round}: {decision.why}", short="rejected")
 
 
 def _prospect(said: bytes) -> tuple[Prospect, int]:

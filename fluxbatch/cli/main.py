@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "status": "counts, spend and failures of a live or past run",
     "review": "what people say of the images: counts, tables to fill in",
     "report": "write a page of all images and failures, to look at in a browser",
+    "export": "deliver images elsewhere, or a table of what became of each row",
     "doctor": "is everything there that a run needs: key, API, clock, disk, proxy",
     "models": "models, their limits and prices",
     "simulate": "serve the API simulator",

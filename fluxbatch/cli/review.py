@@ -151,8 +151,9 @@ def _tell(found: Imported, source: Path) -> None:
         click.echo(f"… and {len(found.refused) - _SHOWN:,} more", err=True)
     for line, column in found.ignored[:_SHOWN]:
         click.echo(f"{source}:{line}: {column}: only verdict, note and prompt are taken over", err=True)
-    news = ("approved", "rejected", "withdrawn", "notes", "prompts")
-    words = [f"{getattr(found, name):,} {name}" for name in news if getattr(found, name)]
+    news = {name: name for name in ("approved", "rejected", "withdrawn")}
+    news |= {"notes": "with a new note", "prompts": "with a new prompt"}
+    words = [f"{getattr(found, name):,} {what}" for name, what in news.items() if getattr(found, name)]
     refused = f", {len(found.refused):,} refused" if found.refused else ""
     click.echo(f"{', '.join(words) or 'nothing new'}; {found.unchanged:,} unchanged{refused}")
 

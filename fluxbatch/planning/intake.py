@@ -13,6 +13,7 @@ from fluxbatch.planning.graph import Graph
 from fluxbatch.planning.ids import clash_key
 from fluxbatch.planning.orphans import Orphans
 from fluxbatch.planning.photos import PhotoBook
+from fluxbatch.planning.places import Places
 from fluxbatch.planning.planner import Planner, load_job
 from fluxbatch.planning.scratch import Scratch
 from fluxbatch.planning.sources import JobList, ManifestFile, PhotoSet, SourceSpec
@@ -106,6 +107,15 @@ class Intake:
             (source.name, taken.out, source.default_out)
             for source, taken in zip(self._sources, self._stager.taken, strict=True)
         ]
+
+    @property
+    def tables(self) -> dict[str, tuple[str, str]]:
+        """The tables that catalogues name, by their labels: encoding and sheet, empty where nothing is said of them."""
+        return {label: how for taken in self._stager.taken for label, how in taken.tables.items()}
+
+    def places(self) -> Places:
+        """Where each staged job stands. Blocks."""
+        return Places(self._scratch)
 
     @property
     def total(self) -> int:

@@ -46,6 +46,7 @@ class Overlay:
         max_rounds: how often a job may be made again.
         by: who decides now.
         now_s: when, epoch seconds.
+        file: where it is kept, for messages.
         standing: by id, what stands in for the manifest, as far as jobs were looked at.
         decided: by id, what is new of that, to be put on record before anything is sent.
     """
@@ -55,6 +56,7 @@ class Overlay:
     max_rounds: int = 0
     by: str = ""
     now_s: float = 0.0
+    file: str = ""
     standing: dict[str, Remake] = field(default_factory=dict)
     decided: dict[str, Remake] = field(default_factory=dict)
 

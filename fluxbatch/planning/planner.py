@@ -9,7 +9,7 @@ import orjson
 
 from fluxbatch.model.flux import DEFAULT_MODEL, FluxModel, known_models
 from fluxbatch.model.job import Failure, Fit, Image, JobOutput, Photo, PlannedJob, RemoteImage
-from fluxbatch.model.problem import Level, Problem
+from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.fingerprint import fingerprint, written_digest
@@ -111,7 +111,7 @@ class Planner:
                 marks.append(self._mark(image))
         flaws += check_request(request)
         for flaw in flaws:
-            self._findings.add(problem_of(flaw, body.where(flaw.field), row.id), position=row.position)
+            self._findings.add(problem_of(flaw, self._where(row, body, flaw.field), row.id), position=row.position)
         return PlannedJob(
             id=row.id,
             manifest=self._names[row.source],
@@ -174,6 +174,14 @@ class Planner:
                 level=Level.WARNING,
             )
             self._findings.add(problem, position=row.position)
+
+    def _where(self, row: StagedRow, body: Body, name: str) -> Where:
+        """The place of a field, which may be another one than the manifest's."""
+        overlay = self._overlays.get(row.source)
+        remake = None if overlay is None else overlay.standing.get(row.id)
+        if overlay is None or remake is None or name != "prompt" or remake.prompt is None:
+            return body.where(name)
+        return Where(overlay.file)
 
     def _mark(self, image: RemoteImage | JobOutput) -> str:
         """What an image that is no photo adds to the fingerprint."""

@@ -118,7 +118,7 @@ def _row(line: int, values: dict[str, str], complain: Callable[[str, str, str], 
         complain("id", "is empty", "keep the ids as they were written")
     if not values["sha256"]:
         complain("sha256", "is empty", "keep it as it was written: it tells which image was looked at")
-    note, by = values.get("note"), values.get("by", "").strip()
+    note, prompt, by = values.get("note"), values.get("prompt", ""), values.get("by", "").strip()
     if note is not None and len(note) > LONGEST_NOTE:
         complain("note", f"has {len(note):,} characters", f"{LONGEST_NOTE:,} are the most")
     if len(by) > LONGEST_NAME:
@@ -130,7 +130,7 @@ def _row(line: int, values: dict[str, str], complain: Callable[[str, str, str], 
         sha256=values["sha256"].strip().lower(),
         verdict=None if verdict is None else Verdict(verdict),
         note=note,
-        prompt=values.get("prompt") or None,
+        prompt=prompt if prompt.strip() else None,
         by=by,
         seen_at=_seen_at(values.get("at")),
         others={name: values[name] for name in _FACTS if name in values},

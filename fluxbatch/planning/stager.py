@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,11 +31,12 @@ _IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(slots=True)
 class Taken:
-    """What is known of a source once it is open: the folder of its paths, its own ``out:``, and its lock file."""
+    """What is known of a source once it is open: the folder of its paths, its own ``out:``, lock file and tables."""
 
     base: str = ""
     out: Path | None = None
     lock: Path | None = None
+    tables: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Stager:
@@ -106,6 +107,7 @@ class Stager:
             base = opened.base.absolute()
             lock = base / LOCK_NAME if opened.lock and self._with_locks else None
             self.taken[number] = Taken(str(base), base / opened.out if opened.out else None, lock)
+            self.taken[number].tables = opened.tables
             self._stage_rows(number, opened)
         except Unreadable as problem:
             faults.append(Fault(problem.line, problem.message, problem.remedy))

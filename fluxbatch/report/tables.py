@@ -1,4 +1,4 @@
-"""Tables for people: CSV and workbooks, put in place all at once."""
+"""Tables for people and their programs: CSV, workbooks and Parquet, put in place all at once."""
 
 from __future__ import annotations
 
@@ -51,16 +51,18 @@ def open_table_writer(
     path: Path,
     columns: Sequence[Column],
     *,
+    kinds: Sequence[str] = (),
     choices: Mapping[str, Sequence[str]] | None = None,
     marked: bool = False,
 ) -> TableWriter:
-    """A writer by the extension of a path: ``.csv`` or ``.xlsx``.
+    """A writer by the extension of a path: ``.csv``, ``.xlsx`` or ``.parquet``.
 
     CSV is UTF-8 with a byte order mark, without which Excel takes it for something else, and safe from formulas.
 
     Args:
         path: the file, which is replaced.
         columns: of the table.
+        kinds: of the columns in Parquet, ``string int64 float64 bool``; text, where nothing is said.
         choices: for columns of a workbook, what may be chosen in them.
         marked: mark what looks like a formula in a workbook as in CSV, so that either can be saved as the other. Else
             it is plain text there.
@@ -74,8 +76,10 @@ def open_table_writer(
             return _Csv(path, columns)
         case ".xlsx":
             return _Workbook(path, columns, choices or {}, marked=marked)
+        case ".parquet":
+            return _Parquet(path, columns, kinds)
         case suffix:
-            raise UsageError(f"{path}: {suffix!r} is no kind of table here", remedy="name it .csv or .xlsx")
+            raise UsageError(f"{path}: {suffix!r} is no kind of table here", remedy="name it .csv, .xlsx or .parquet")
 
 
 class _Csv:
@@ -169,6 +173,50 @@ class _Workbook:
             rule = DataValidation(type="list", formula1=f'"{",".join(words)}"', allow_blank=True)
             rule.add(f"{letter}2:{letter}{max(2, self._rows)}")
             self._sheet.data_validations.append(rule)
+
+
+class _Parquet:
+    def __init__(self, path: Path, columns: Sequence[Column], kinds: Sequence[str]) -> None:
+        try:
+            import pyarrow as pa  # type: ignore[import-untyped]
+            from pyarrow import parquet
+        except ImportError:
+            raise UsageError(
+                f"{path}: writing .parquet needs the library pyarrow, which is not installed",
+                remedy="pip install 'fluxbatch[parquet]', or name it .csv",
+            ) from None
+        self._pa = pa
+        self._path = path
+        self._temporary = _beside(path)
+        types = [getattr(pa, kind)() for kind in kinds or ["string"] * len(columns)]
+        self._schema = pa.schema([(name, kind) for (name, _), kind in zip(columns, types, strict=True)])
+        self._writer = parquet.ParquetWriter(self._temporary, self._schema)
+
+    def add(self, rows: Sequence[Sequence[Any]]) -> None:
+        if not rows:
+            return
+        columns = zip(*rows, strict=True)
+        arrays = [
+            self._pa.array([_typed(cell, field.type) for cell in cells], field.type)
+            for cells, field in zip(columns, self._schema, strict=True)
+        ]
+        self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
+
+    def finish(self) -> None:
+        self._writer.close()
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        self._temporary.replace(self._path)
+
+    def give_up(self) -> None:
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _typed(cell: Any, kind: Any) -> Any:
+    if cell is None or (cell == "" and str(kind) != "string"):
+        return None
+    return str(cell) if str(kind) == "string" else cell
 
 
 def _csv_cell(cell: Any) -> Any:

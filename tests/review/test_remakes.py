@@ -15,6 +15,7 @@ import pytest
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.review import open_reviews
 from fluxbatch.model.state import JobState
+from fluxbatch.simulator import Faults
 from tests.app.stage import jobs_in_state, results, run_command, serving, sha256, wait_for
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ def manifest(folder: Path, count: int = 3, *, lock: bool = False, **changes: dic
     return path
 
 
-def say(out: Path, word: str, *ids: str, prompt: str = "") -> None:
+def say(out: Path, word: str, *ids: str, prompt: str = "", shas: dict[str, str] | None = None) -> None:
     """Verdicts on the present images, by way of a table."""
     table = out.parent / "said.csv"
-    shas = {line["id"]: line["sha256"] for line in results(out)}
+    shas = shas or {line["id"]: line["sha256"] for line in results(out)}
     rows = [[job_id, shas[job_id], word, prompt] for job_id in ids]
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([["id", "sha256", "verdict", "prompt"], *rows])
@@ -151,6 +152,57 @@ def test_who_edits_the_manifest_has_the_last_word(api: Api, tmp_path: Path) -> N
     made(api, tmp_path, "--remake", "rejected")
     assert line_of(out, "job-2")["prompt"] == "Edited since"
     assert [one["id"] for one in remakes(tmp_path) if one["round"]] == ["job-0", "job-1"]
+
+
+def test_another_prompt_helps_where_a_round_has_failed(tmp_path: Path) -> None:
+    manifest(tmp_path, 1)
+    out = tmp_path / "jobs-out"
+    with serving(tmp_path / "simulator", faults=Faults(schedule={"moderation": frozenset({2})})) as api:
+        made(api, tmp_path)
+        first = line_of(out, "job-0")
+        say(out, "rejected", "job-0")
+        assert made(api, tmp_path, "--remake", "rejected").summary["failed"] == 1
+        assert planned(api, tmp_path, "--remake", "rejected") == {}, "it was refused, and would be again"
+        assert (out / first["file"]).exists()
+        say(out, "rejected", "job-0", prompt="Milder words", shas={"job-0": first["sha256"]})
+        assert planned(api, tmp_path) == {}
+        assert planned(api, tmp_path, "--remake", "rejected") == {"job-0": "rejected, round 2: prompt changed"}
+        assert made(api, tmp_path, "--remake", "rejected").code == 0
+        assert line_of(out, "job-0")["prompt"] == "Milder words"
+        assert planned(api, tmp_path) == {}
+        assert len(api.sim.calls) == 2
+
+
+def test_a_prompt_that_can_not_be_sent_is_told_where_it_stands(api: Api, tmp_path: Path) -> None:
+    manifest(tmp_path, 1)
+    out = tmp_path / "jobs-out"
+    made(api, tmp_path)
+    say(out, "rejected", "job-0", prompt="多" * 40_000)
+    done = api.run("jobs.json", "--remake", "rejected", cwd=tmp_path)
+    assert done.code == 2
+    assert f"{tmp_path / 'remakes.jsonl'}: error: [job-0] prompt: the prompt has about" in done.err
+    assert len(api.sim.calls) == 1
+    assert [one["round"] for one in remakes(tmp_path)] == [0]
+    say(out, "rejected", "job-0", prompt="Number 0")  # what it had
+    assert planned(api, tmp_path, "--remake", "rejected") == {"job-0": "rejected, round 1: seed changed"}
+
+
+def test_an_image_that_somebody_edited_is_neither_replaced_nor_kept_under_a_wrong_name(
+    api: Api, tmp_path: Path
+) -> None:
+    manifest(tmp_path, 1)
+    out = tmp_path / "jobs-out"
+    made(api, tmp_path)
+    first = line_of(out, "job-0")
+    say(out, "rejected", "job-0")
+    image = out / first["file"]
+    image.write_bytes(image.read_bytes() + b"\0")
+    refused = api.run("jobs.json", "--remake", "rejected", cwd=tmp_path)
+    assert refused.code == 2
+    assert "was edited since it was made" in refused.err
+    assert not remakes(tmp_path)
+    assert made(api, tmp_path, "--remake", "rejected", "--retry", "altered").summary["charged"] == 1
+    assert not list(out.rglob(f"{first['sha256']}.*"))
 
 
 def test_rounds_that_are_used_up_are_told_and_cost_nothing(api: Api, tmp_path: Path) -> None:
@@ -269,7 +321,7 @@ def test_a_broken_line_is_named_before_anything_is_sent(api: Api, tmp_path: Path
     assert not api.sim.calls
 
 
-@pytest.mark.parametrize("kills", [3])
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=[pytest.mark.slow, pytest.mark.timeout(120)])])
 def test_killed_in_the_middle_nothing_is_paid_twice(tmp_path: Path, kills: int) -> None:
     count = 12
     manifest(tmp_path, count)

@@ -239,6 +239,7 @@ def test_a_cell_that_excel_could_not_hold(tmp_path: Path) -> None:
     assert json.loads(review(out, "--import", tmp_path / "all.csv", "--json").out)["unchanged"] == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows(tmp_path: Path) -> None:
     (tmp_path / "jobs.yaml").touch()
     ids = [f"job-{n:05}" for n in range(10_000)]

@@ -59,6 +59,7 @@ class Opened:
         out: the ``out:`` of a document, as written.
         filename: the template of file names, as written, and its line.
         lock: a lock file is kept beside the manifest.
+        tables: of its catalogues, by their labels: encoding and sheet, empty where the manifest names none.
     """
 
     label: str
@@ -68,3 +69,4 @@ class Opened:
     out: str | None = None
     filename: tuple[str, int] | None = None
     lock: bool = False
+    tables: dict[str, tuple[str, str]] = field(default_factory=dict)
