@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.settings import DEFAULT_BASE_URL, Settings
@@ -15,16 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxbatch.app.aftermath import Aftermath
+    from fluxbatch.app.folder import Paths
     from fluxbatch.model.problem import Problem
     from fluxbatch.model.summary import Progress
     from fluxbatch.planning.quote import Quote
     from fluxbatch.planning.sources import SourceSpec
     from fluxbatch.ports import Observer
 
-__all__ = ["CALLED_OFF", "Hooks", "RunRequest", "new_run_id"]
+__all__ = ["CALLED_OFF", "Hooks", "Page", "RunRequest", "new_run_id"]
 
 CALLED_OFF: Final = "called_off"
 """the stop reason on record of a run that ended before its first request"""
+
+
+class Page(Protocol):
+    """Shows a run as it goes on. Must be quick; what it raises changes nothing."""
+
+    def begin(self, paths: Paths, run_id: str, stop: Callable[[], None]) -> None:
+        """The plan is on record and requests follow. ``stop`` does what Ctrl-C does, from any thread."""
+        ...
+
+    def show(self, progress: Progress) -> None:
+        """How things stand."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +52,7 @@ class Hooks:
         started: is told where images land and what will be made, right before the first request.
         progress: is told how things stand, every ``progress_every_s`` seconds.
         settled: looks at what came of every job, once the account is written.
+        page: shows the run to others; told twice a second.
         signals: whether SIGINT and SIGTERM end the run in order (main thread only).
     """
 
@@ -50,6 +64,7 @@ class Hooks:
     progress: Callable[[Progress], None] | None = None
     progress_every_s: float = 5.0
     settled: Callable[[Aftermath], Awaitable[None]] | None = None
+    page: Page | None = None
     signals: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
-    from fluxbatch.model.summary import Summary
+    from fluxbatch.model.summary import Progress, Summary
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
 
@@ -51,6 +52,7 @@ T = TypeVar("T")
 _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
+_PAGE_EVERY_S: Final = 0.5
 
 
 class RunOutcome:
@@ -250,7 +252,12 @@ class _Run:
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._tell_progress, Watch(engine, desk, quote, simulated=self._request.simulate))
+                watch = Watch(engine, desk, quote, simulated=self._request.simulate)
+                if hooks.progress is not None:
+                    tasks.start_soon(_tell_progress, hooks.progress, hooks.progress_every_s, watch)
+                if hooks.page is not None:
+                    _tell(hooks.page.begin, folder.paths, self._run_id, self._stopper())
+                    tasks.start_soon(_tell_progress, hooks.page.show, _PAGE_EVERY_S, watch)
                 if self._meter is not None:
                     tasks.start_soon(self._meter.write_now_and_then, quote.make)
                 await engine.run()
@@ -279,13 +286,21 @@ class _Run:
         assert summary is not None
         return summary
 
-    async def _tell_progress(self, watch: Watch) -> None:
-        hooks = self._request.hooks
-        if hooks.progress is None:
-            return
-        while True:
-            await anyio.sleep(hooks.progress_every_s)
-            _tell(hooks.progress, watch.look())
+    def _stopper(self) -> Callable[[], None]:
+        """Ends this run in order, asked by any thread, however late."""
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._interrupter.stop)
+
+        return stop
+
+
+async def _tell_progress(tell: Callable[[Progress], None], every_s: float, watch: Watch) -> None:
+    while True:
+        await anyio.sleep(every_s)
+        _tell(tell, watch.look())
 
 
 def _promised_s(quote: Quote) -> float:

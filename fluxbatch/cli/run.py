@@ -14,12 +14,14 @@ from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, 
 from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
 from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
+from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
 from fluxbatch.errors import FluxbatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from fluxbatch.app.live import LivePage
     from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
     from fluxbatch.telemetry.logs import LogFormat
@@ -46,6 +48,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
   fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI
+  fluxbatch run jobs.yaml --serve                 watch it in a browser, and stop it there
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
@@ -114,6 +117,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @nightly_options
 @ci_options
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
+@serve_option("Show the run in a browser as it goes on, with a button that stops it.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
 @click.option(
@@ -132,6 +136,7 @@ def run(**options: Any) -> int:
     run_id = new_run_id()
     reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = _display(options)
+    page = _page(options)
     request = request_of(
         options,
         run_id=run_id,
@@ -141,7 +146,7 @@ def run(**options: Any) -> int:
         expect_digest=options["expect_digest"],
         download_proxy=options["download_proxy"],
         metrics_file=options["metrics_file"],
-        hooks=_hooks(options, run_id, display, reports),
+        hooks=_hooks(options, run_id, display, page, reports),
     )
     try:
         outcome = anyio.run(run_request, request)
@@ -153,6 +158,9 @@ def run(**options: Any) -> int:
         notifier.tell({"run_id": run_id, "exit_code": FluxbatchError.exit_code, "error": type(error).__name__})
         raise
     finally:
+        if page is not None:
+            page.close()
+            tell_broken(page.broken)
         if display is not None:
             display.close()
     if options["report"]:
@@ -207,7 +215,21 @@ def _display(options: dict[str, Any]) -> Display | None:
     return Display()
 
 
-def _hooks(options: dict[str, Any], run_id: str, display: Display | None, reports: CiReports) -> Any:
+def _page(options: dict[str, Any]) -> LivePage | None:
+    """The live page, served from here on. Its link is told also where it is quiet: there is no other way in."""
+    if options["serve"] is None:
+        return None
+    from fluxbatch.app.live import LivePage
+
+    page = LivePage(options["serve"])
+    page.open()
+    tell_link(page.link, is_open=page.is_open, as_json=options["log_format"] == "json")
+    return page
+
+
+def _hooks(
+    options: dict[str, Any], run_id: str, display: Display | None, page: LivePage | None, reports: CiReports
+) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -230,7 +252,8 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None, report
         capped=bool(options["budget"]),
     )
     return Hooks(
-        observers=[log],
+        observers=[log] if page is None else [log, page],
+        page=page,
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
         waiting=talk.waiting,

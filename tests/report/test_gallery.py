@@ -18,28 +18,13 @@ from playwright.sync_api import sync_playwright
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 from tests.app.stage import command, photos_into, run_command, wait_for, write_rows
+from tests.browsing import ARGS, CHROMIUM, HOSTILE, ids, needs_chromium
 from tests.odd_api import noise, odd_api
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ARGS += ["--disable-component-update", "--disable-sync"]
-HOSTILE = [
-    "</script><script>window.broken = 1</script>",
-    "<img src=x onerror='window.broken = 1'>",
-    "\"quotes\" 'and' `more` ${window.broken = 1}",
-    "\u202eright to left \u05e9\u05dc\u05d5\u05dd",
-    "emoji 👩‍👩‍👧 and \u2028 lines",
-    "[/bold] [red]markup",
-    "\x1b[31mred",
-    "long " * 6000,
-]
-
-needs_chromium = pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +59,6 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     assert not complaints
     context.close()
-
-
-def ids(page: Page) -> set[str]:
-    return set(page.locator(".tile b").all_inner_texts())
 
 
 def many_jobs(folder: Path) -> Path:
