@@ -203,7 +203,7 @@ class _Run:
             )
         if hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
-        await remaking.put_on_record(request, folder.paths)
+        await remaking.put_on_record(request, folder.paths, folder.sink)
         await survey.enlist(folder.ledger)
         return quote
 
