@@ -51,7 +51,7 @@ def lay_over(intake: Intake, request: RunRequest, paths: Paths) -> None:
         folder = folder_of(paths, name, simulated=request.simulate)
         file = RemakeFile(folder)
         file.refresh()
-        overlay = intake.overlays[name] = Overlay(file.remakes, file=str(file.path))
+        overlay = intake.overlays[name] = Overlay(file.remakes, file=str(file.path), asks_for=intake.asks_for)
         if request.settings.remake_rejected:
             verdicts = _verdicts(folder)
             overlay.max_rounds = request.settings.max_rounds
