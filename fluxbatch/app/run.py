@@ -228,7 +228,7 @@ class _Run:
             desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
         elif hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
-        await remaking.put_on_record(request, folder.paths)
+        await remaking.put_on_record(request, folder.paths, folder.sink)
         await survey.enlist(folder.ledger)
         return quote
 

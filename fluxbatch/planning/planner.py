@@ -166,14 +166,17 @@ class Planner:
             row.id, body.fields, base, seed, lambda fields: fingerprint(fields, marks, body.extra, body.fit)
         )
         if last:
-            problem = Problem(
-                body.where(""),
-                f"is rejected, and was made again {last} times" if last > 1 else "is rejected, and was made again once",
-                f"--max-rounds {last + 1} makes it once more; or change its prompt",
-                job_id=row.id,
-                level=Level.WARNING,
+            message = (
+                f"is rejected, and was made again {last} times" if last > 1 else "is rejected, and was made again once"
             )
-            self._findings.add(problem, position=row.position)
+            self._warn(row, body, message, f"--max-rounds {last + 1} makes it once more; or change its prompt")
+        elif former := overlay.former(row.id, base):
+            message = f"is written as {former!r} was, which was made again and is gone"
+            self._warn(row, body, message, f"if it is the same job, give it that name in {overlay.file} too")
+
+    def _warn(self, row: StagedRow, body: Body, message: str, remedy: str) -> None:
+        problem = Problem(body.where(""), message, remedy, job_id=row.id, level=Level.WARNING)
+        self._findings.add(problem, position=row.position)
 
     def _where(self, row: StagedRow, body: Body, name: str) -> Where:
         """The place of a field, which may be another one than the manifest's."""
