@@ -237,6 +237,8 @@ class _Run:
                     tasks.start_soon(_tell_progress, hooks.page.show, _PAGE_EVERY_S, watch)
                 await engine.run()
                 tasks.cancel_scope.cancel()
+                if hooks.page is not None:
+                    _tell(hooks.page.show, watch.look())
         settlement = Settlement(
             desk=desk,
             quote=quote,
