@@ -76,8 +76,8 @@ class LivePage:
 
     def begin(self, paths: Paths, run_id: str, stop: Callable[[], None]) -> None:
         """There is a plan in this folder's ledger, and requests follow. ``stop`` may be called by any thread."""
-        self._state = {"phase": "running"}
         self._run = (paths, run_id, stop)
+        self._state = {"phase": "running"}
 
     def note(self, event: Event) -> None:
         """Keep in mind which jobs have changed."""

@@ -262,6 +262,8 @@ class _Run:
                     tasks.start_soon(self._meter.write_now_and_then, quote.make)
                 await engine.run()
                 tasks.cancel_scope.cancel()
+                if hooks.page is not None:
+                    _tell(hooks.page.show, watch.look())
         settlement = Settlement(
             desk=desk,
             quote=quote,

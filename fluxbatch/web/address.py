@@ -67,7 +67,7 @@ def bind(text: str) -> Bound:
     bound = ipaddress.ip_address(listening.getsockname()[0])
     here = socket.gethostname()
     shown = here if bound.is_unspecified else host
-    names = {"localhost", host.lower()} | (set() if bound.is_loopback else {here.lower(), socket.getfqdn().lower()})
+    names = {"localhost", host.lower()} | (set() if bound.is_loopback else {here.lower()})
     origin = f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"
     return Bound(listening, origin, frozenset(names), not bound.is_loopback)
 

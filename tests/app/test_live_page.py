@@ -68,7 +68,7 @@ def test_it_tells_of_the_run_to_its_end(slow_api: Api, tmp_path: Path) -> None:
             seen += read_until(stream, b'"ended"')
         assert child.finish().code == 0
     progress = told(seen, "progress")[-1]
-    assert (progress["make"], progress["failed"]) == (13, 0)
+    assert (progress["make"], progress["made"], progress["failed"], progress["in_flight"]) == (13, 13, 0, 0)
     changed = [job for entries in told(seen, "jobs") for job in entries]
     assert {job["status"] for job in changed} == {"stored"}
     assert not any("prompt" in job for job in changed)

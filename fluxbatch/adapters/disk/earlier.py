@@ -7,11 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-<<<<<<< HEAD
-from fluxbatch.adapters.disk.faults import storage_error
-from fluxbatch.adapters.disk.folders import sync_folder
-=======
->>>>>>> review
 from fluxbatch.formats import EXTENSIONS
 
 if TYPE_CHECKING:

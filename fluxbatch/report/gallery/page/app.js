@@ -84,10 +84,11 @@ FLUXBATCH.begin = (about) => {
     return known?.thumb ? make("img", { src: known.thumb, alt: `${say("input", place + 1)}: ${input.ref}` }) : make("span", { text: input.kind === "url" ? "URL" : input.ref.slice(0, 40) });
   }
   function tileOf(job, place) {
-    const prompt = (job.prompt || "").slice(0, 200);
+    const prompt = (job.prompt || "").slice(0, 200), badges = FLUXBATCH.badges.flatMap((badges) => badges(job));
     const tile = make("div", { class: "tile", role: "option", id: `tile-${place}`, "aria-posinset": place + 1, "aria-setsize": found.length, "aria-label": `${job.id}, ${say(job.status)}${job.error ? `, ${job.error.code}` : ""}${Object.keys(job.flags || {}).map((flag) => `, ${say(`flag_${flag}`)}`).join("")}` },
       face(job), ...badge(job), make("div", { class: "inputs" }, ...job.inputs.map(small)),
-      make("div", { class: "words" }, make("b", { text: job.id, dir: "auto" }), make("span", { class: "prompt", text: prompt, dir: "auto" }), make("span", { class: "facts", text: `${job.model} · $${FLUXBATCH.usd(job.cost_usd)} · ${job.attempts || 0}×` })), ...FLUXBATCH.badges.flatMap((badges) => badges(job)));
+      make("div", { class: "words" }, make("b", { text: job.id, dir: "auto" }), make("span", { class: "prompt", text: prompt, dir: "auto" }), make("span", { class: "facts", text: `${job.model} · $${FLUXBATCH.usd(job.cost_usd)} · ${job.attempts || 0}×` })), ...badges);
+    if (badges.length) tile.setAttribute("aria-label", [tile.getAttribute("aria-label"), ...badges.map((badge) => badge.title)].join(", "));
     tile.job = job;
     tile.addEventListener("click", () => { chosen = place; open(job); });
     return tile;
