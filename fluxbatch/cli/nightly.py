@@ -64,7 +64,8 @@ _OPTIONS: Final = (
         envvar="FLUXBATCH_NOTIFY_COMMAND",
         metavar="COMMAND",
         default="",
-        help="At the end, run this with the summary as JSON on its standard input; no shell is involved.",
+        help="At the end, run this with the summary as JSON on its standard input; no shell is involved"
+        " (or FLUXBATCH_NOTIFY_COMMAND).",
     ),
 )
 
