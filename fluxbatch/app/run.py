@@ -119,7 +119,7 @@ class _Run:
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
-            if not known and not intake.locks and lacks_key(request):
+            if not known and lacks_key(request):
                 await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
