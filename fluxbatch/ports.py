@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
     from fluxbatch.model.job import Lease, ObjectPhoto, Photo, PlannedJob, Record, RemoteImage, Step, Stored
+    from fluxbatch.model.limits import LimitCause
 
 __all__ = [
     "Clock",
     "Decoder",
+    "Delivered",
+    "Destination",
     "Disposition",
     "Enlisted",
     "Fetcher",
@@ -324,6 +327,38 @@ class Sink(Protocol):
         ...
 
 
+class Delivered(StrEnum):
+    """What became of an image that was to be delivered."""
+
+    COPIED = "copied"
+    THERE = "there"
+    """it was there already, byte for byte"""
+    IN_THE_WAY = "in the way"
+    """something else has its name, and was left alone"""
+    MISSING = "missing"
+    """it is not in the output folder any more"""
+    CHANGED = "changed"
+    """what is in the output folder is not what was stored; nothing of it was delivered"""
+
+
+class Destination(Protocol):
+    """Where finished images are delivered, by their names in the output folder. Blocks; used by several threads."""
+
+    def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
+        """Put a copy of an image under its own name, all at once and durably, if it is what was stored.
+
+        May be called again. ``replace``: take the place of another file.
+
+        Raises:
+            StorageError: it can't be written, or ``source`` can't be read.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Release what is held; nothing half is left."""
+        ...
+
+
 class Fetcher(Protocol):
     """Brings results from delivery hosts."""
 
@@ -438,6 +473,13 @@ class Ledger(Protocol):
         """The newest run, if there was one."""
         ...
 
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment (epoch seconds), the oldest first.
+
+        One that never ended was over when the next one began.
+        """
+        ...
+
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
         ...
@@ -498,6 +540,8 @@ class Ledger(Protocol):
     async def advance(self, step: Step) -> None:
         """Compare-and-set one transition, and add its charge to the job and to the run.
 
+        It is seen through: whoever is cancelled meanwhile is so at the next await after it.
+
         Raises:
             StepRefused: the job is not in ``step.frm``, or ``NEXT`` does not allow ``step.to``; nothing was changed.
             StorageError: it can't be written; nothing was changed.
@@ -521,6 +565,13 @@ class Ledger(Protocol):
 
     async def tally(self, run_id: str = "") -> Tally:
         """Counts over the present jobs, or over those that this run planned and selected."""
+        ...
+
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record as STORED: by sha256, the ids first and last planned of them.
+
+        At most ``limit`` images; memory holds no more than those.
+        """
         ...
 
     def rows(self) -> AsyncIterator[Record]:
@@ -623,7 +674,12 @@ class Limiter(Protocol):
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight, over all models that were asked for."""
+        """How many requests may be in flight, over all models that were asked for; at least 1."""
+        ...
+
+    @property
+    def limit_cause(self) -> LimitCause:
+        """What changed ``limit`` last."""
         ...
 
     def learned(self) -> Mapping[str, int]:

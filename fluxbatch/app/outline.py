@@ -18,6 +18,7 @@ from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
+from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import choose, gate, take_in
 from fluxbatch.errors import UsageError
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.quote import Quote
     from fluxbatch.settings import IfUnsure
 
-__all__ = ["Outline", "outline"]
+__all__ = ["NoLedger", "Outline", "outline"]
 
 _SHOWN_ORPHANS = 20
 
@@ -126,13 +127,14 @@ async def outline(request: RunRequest) -> Outline:
     async with AsyncExitStack() as stack:
         intake = await stack.enter_async_context(take_in(request, findings))
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
-        ledger: View = _NoLedger()
+        ledger: View = NoLedger()
         if await anyio.to_thread.run_sync(paths.has_ledger):
             known = SqliteLedger(paths.ledger, readonly=True)
             stack.push_async_callback(known.close)
             ledger = await _opened(known, request, paths)
             if not await anyio.to_thread.run_sync(is_held, paths):
                 ledger = _Settled(ledger, request.settings.if_unsure)
+        await find_rejected(intake, request, paths, ledger)
         kind = "simulated" if request.simulate else "live"
         sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=request.ca_file))
         survey = Survey(intake, ledger, sink, request.settings)
@@ -155,6 +157,7 @@ async def outline(request: RunRequest) -> Outline:
 def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     intake.stage()
     paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
+    lay_over(intake, request, paths)
     choose(intake, request, findings)
     return paths
 
@@ -259,7 +262,7 @@ class _Settled:
         return settled(record, interruption(record, if_unsure=self._if_unsure), record.run_id)
 
 
-class _NoLedger:
+class NoLedger:
     """What stands for the ledger of a folder that isn't there yet."""
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:  # noqa: ARG002  # the port's signature

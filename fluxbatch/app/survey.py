@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.orphans import Orphan
-    from fluxbatch.planning.plan import Elsewhere
+    from fluxbatch.planning.plan import Decision, Elsewhere
+    from fluxbatch.planning.remakes import Remake
     from fluxbatch.ports import Ledger, Sink
     from fluxbatch.settings import Settings
 
@@ -202,6 +203,7 @@ class Survey:
             retry=self._settings.retry,
             retry_altered=self._settings.retry_altered,
         )
+        decision = _told(decision, self._intake.remake_of(job), record)
         passed_over = self._heritage.passed_over.get(job.id)
         if passed_over and record is None and decision.disposition is Disposition.MAKE:
             decision = replace(decision, why=f"new; {passed_over} was edited, and is not copied", short=decision.why)
@@ -212,6 +214,16 @@ class Survey:
         decision = with_needs(decision, {job_id: prospect for job_id, (prospect, _) in needs.items()})
         before = max((number for prospect, number in needs.values() if prospect is Prospect.COMING), default=0)
         return Decided(job, record, decision, selected=True, in_a_row=before + 1, by_lock=by_lock)
+
+
+def _told(decision: Decision, remake: Remake | None, record: Record | None) -> Decision:
+    """A decision that says so if it is about an image that was rejected."""
+    stored = record.stored if record is not None else None
+    if decision.disposition is not Disposition.MAKE or remake is None or stored is None:
+        return decision
+    if stored.sha256 != remake.sha256:
+        return decision
+    return replace(decision, why=f"rejected, round {remake.round}: {decision.why}", short="rejected")
 
 
 def _prospect(said: bytes) -> tuple[Prospect, int]:

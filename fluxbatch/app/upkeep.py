@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.locks import write_locks
+from fluxbatch.app.overlays import lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.errors import UsageError
@@ -184,6 +186,7 @@ def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
     if paths.store is None and not paths.out.is_dir():
         raise UsageError(f"there is no output folder {paths.out}", remedy="name it with -o")
+    lay_over(intake, request, paths)
     check(intake, request, findings)
     return paths
 
@@ -201,7 +204,12 @@ async def _write_plan(request: RunRequest, intake: Intake, folder: HeldFolder, s
 
 
 async def _write_results(request: RunRequest, folder: HeldFolder) -> None:
-    rows = folder.ledger.rows()
-    await write_results(folder.paths.results, rows, run_id=request.run_id, simulated=request.simulate)
+    await write_results(
+        folder.paths.results,
+        folder.ledger.rows(),
+        run_id=request.run_id,
+        simulated=request.simulate,
+        find_flags=FlagFinder(folder.ledger, folder.memo, folder.paths.out).find,
+    )
     if folder.store is not None:
         await folder.store.publish(folder.paths.results, folder.paths.results.name)

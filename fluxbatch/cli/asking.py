@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fluxbatch.cli.options import price_file_option, prices_of
+from fluxbatch.cli.options import base_url_option, price_file_option, prices_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import Reason
-from fluxbatch.settings import DEFAULT_BASE_URL, Settings
+from fluxbatch.settings import Settings
 from fluxbatch.telemetry.redact import is_clean
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ _WHAT: Final = (
         help="Where the ledger lives, if not in the output folder.",
     ),
     click.option("--simulate", is_flag=True, help="Use the embedded simulator, and an output folder of its own."),
-    click.option(
-        "--base-url", envvar="FLUXBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="Of the API."
-    ),
+    base_url_option,
 )
 _MONEY: Final = (
     click.option(
@@ -72,6 +70,19 @@ _WHICH: Final = (
         metavar="REASON,…",
         default="",
         help="Try failures again that would stay: error codes, or `altered` for edited outputs.",
+    ),
+    click.option(
+        "--remake",
+        type=click.Choice(["rejected"]),
+        help="Make images again that were rejected (`fluxbatch review`), with another seed or the prompt asked for.",
+    ),
+    click.option(
+        "--max-rounds",
+        type=click.IntRange(1),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="With --remake: how often one job is, at most.",
     ),
     click.option(
         "--on-invalid",
@@ -95,7 +106,7 @@ _RATE: Final = (
     click.option(
         "--concurrency",
         type=click.IntRange(1),
-        default=24,
+        default=Settings().concurrency,
         show_default=True,
         help="Requests in flight at most, over all models; it starts low and finds the API's own limits.",
     ),
@@ -155,11 +166,12 @@ def settings_of(options: dict[str, Any], **more: Any) -> Settings:
         if word != _ALTERED and word not in list(Reason):
             known = ", ".join([*Reason, _ALTERED])
             raise UsageError(f"--retry {word}: there is no such reason", remedy=f"there are: {known}")
-    same = ("if_unsure", "concurrency", "rpm", "limit", "sample", "sample_seed")
+    same = ("if_unsure", "concurrency", "rpm", "limit", "sample", "sample_seed", "max_rounds")
     said = {name: options[name] for name in same if name in options}
     return Settings(
         retry=frozenset(Reason(word) for word in reasons if word != _ALTERED),
         retry_altered=_ALTERED in reasons,
+        remake_rejected=options.get("remake") == "rejected",
         only=tuple(options.get("only", ())),
         **said,
         **more,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import Json
 
-__all__ = ["fingerprint", "short_digest"]
+__all__ = ["fingerprint", "short_digest", "written_digest"]
 
 _VERSION: Final = 1
 
@@ -45,6 +45,16 @@ def short_digest(
 ) -> str:
     """Eight hex digits of a job as written (images by their names), for ids that nobody wrote."""
     return _digest(fields, images, extra, fit).hexdigest(4)
+
+
+def written_digest(
+    fields: Mapping[str, Json],
+    images: Sequence[str],
+    extra: Mapping[str, Json],
+    fit: Mapping[str, Json] | None = None,
+) -> str:
+    """A job as written (images by their names), in 64 hex digits: what only an edit of the manifest changes."""
+    return _digest(fields, images, extra, fit).hexdigest()
 
 
 def _digest(

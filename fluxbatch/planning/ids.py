@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.references import Reference
     from fluxbatch.planning.spec import Spec
 
-__all__ = ["clash_key", "derived_id", "derived_seed", "unsafe_name"]
+__all__ = ["clash_key", "derived_id", "derived_seed", "names_of", "unsafe_name"]
 
 _LONGEST_COMPONENT: Final = 255
 # Room for ".jpeg" or ".webp", and for what a temporary file adds to the name while it is written.
@@ -42,11 +42,11 @@ def derived_id(spec: Spec) -> str:
     """An id for a job that has none: the name of image 1 or the first words of the prompt, then 8 hex of the job."""
     fields = spec.fields
     if spec.chain:
-        steps: list[Json] = [[link.fields, list(_names(link.images))] for link in spec.chain]
+        steps: list[Json] = [[link.fields, list(names_of(link.images))] for link in spec.chain]
         fields = {**fields, "chain": steps}
     if spec.flaws:  # fields that are wrong are left out, which must not make different jobs the same
         fields = {**fields, "flaws": [flaw.message for flaw in spec.flaws]}
-    return f"{_stem(spec)}-{short_digest(fields, _names(spec.images), spec.extra, spec.fit)}"
+    return f"{_stem(spec)}-{short_digest(fields, names_of(spec.images), spec.extra, spec.fit)}"
 
 
 def clash_key(name: str) -> str:
@@ -114,7 +114,8 @@ def _too_long(name: str, limit: int) -> str:
     return f"'{name[:40]}…' is too long: {len(name.encode())} bytes, the limit is {limit}"
 
 
-def _names(images: Sequence[Reference]) -> list[str]:
+def names_of(images: Sequence[Reference]) -> list[str]:
+    """References as they are written, in one line each."""
     return [image if isinstance(image, str) else f"job:{image['job']}" for image in images]
 
 

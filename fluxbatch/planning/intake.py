@@ -14,8 +14,9 @@ from fluxbatch.planning.ids import clash_key
 from fluxbatch.planning.objects import ObjectBook
 from fluxbatch.planning.orphans import Orphans
 from fluxbatch.planning.photos import PhotoBook
+from fluxbatch.planning.places import Places
 from fluxbatch.planning.planner import Planner, load_job
-from fluxbatch.planning.scratch import Scratch
+from fluxbatch.planning.scratch import Scratch, among
 from fluxbatch.planning.sources import JobList, ManifestFile, PhotoSet, SourceSpec
 from fluxbatch.planning.stager import Stager
 from fluxbatch.planning.staging import Body, defect_message, problem_of
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fluxbatch.model.job import PlannedJob, Stored
+    from fluxbatch.model.problem import Where
     from fluxbatch.planning.findings import Findings
+    from fluxbatch.planning.overlay import Overlay
+    from fluxbatch.planning.remakes import Remake
     from fluxbatch.planning.scratch import StagedRow
     from fluxbatch.ports import Decoder, Memo, ObjectIndex
 
@@ -54,6 +58,7 @@ class Intake:
 
     Attributes:
         orphans: images that no job asks for, as far as they were looked for.
+        overlays: by the name of a source, what stands in for its words; to be put there before the checks.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class Intake:
         self._graph = Graph(self._scratch)
         self._stager = Stager(self._sources, self._scratch, findings, with_locks=locks)
         self.orphans = Orphans(self._scratch)
+        self.overlays: dict[str, Overlay] = {}
         self._choice: Choice | None = None
 
     def __enter__(self) -> Self:
@@ -106,6 +112,15 @@ class Intake:
             (source.name, taken.out, source.default_out)
             for source, taken in zip(self._sources, self._stager.taken, strict=True)
         ]
+
+    @property
+    def tables(self) -> dict[str, tuple[str, str]]:
+        """The tables that catalogues name, by their labels: encoding and sheet, empty where nothing is said of them."""
+        return {label: how for taken in self._stager.taken for label, how in taken.tables.items()}
+
+    def places(self) -> Places:
+        """Where each staged job stands. Blocks."""
+        return Places(self._scratch)
 
     @property
     def total(self) -> int:
@@ -143,8 +158,17 @@ class Intake:
         For whoever looks at each job once.
         """
         upstream = Upstream(self._scratch, self._graph)
+        overlays = {number: self.overlays[name] for number, name in enumerate(self._names) if name in self.overlays}
+        overlays = {number: overlay for number, overlay in overlays.items() if not overlay.empty}
         planner = Planner(
-            self.names, self._stager.taken, self._photos, self._objects, upstream, self._findings, self._prices
+            self.names,
+            self._stager.taken,
+            self._photos,
+            self._objects,
+            upstream,
+            self._findings,
+            self._prices,
+            overlays,
         )
         for rows in self._scratch.rows(_BATCH):
             yield planner.plan(rows)
@@ -197,6 +221,15 @@ class Intake:
         """Whether lock files name any image."""
         return not self._stager.locks.empty
 
+    def remake_of(self, job: PlannedJob) -> Remake | None:
+        """What stands in for the words of a job's manifest, once it is checked."""
+        overlay = self.overlays.get(job.manifest)
+        return None if overlay is None else overlay.standing.get(job.id)
+
+    def locked_now(self, manifest: str, ids: Sequence[str]) -> dict[str, list[Stored]]:
+        """The images that the lock file of a manifest names for jobs, by id."""
+        return self._stager.locks.stored([(job_id, manifest, "") for job_id in ids])
+
     def locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
         """The images that lock files name for these jobs, by id; those for what is asked now come first."""
         return self._stager.locks.stored([(job.id, job.manifest, job.fingerprint) for job in jobs])
@@ -212,6 +245,11 @@ class Intake:
     def expected(self, ids: Sequence[str]) -> dict[str, bytes]:
         """What is to be expected of these jobs."""
         return self._graph.expected(ids)
+
+    def where(self, ids: Sequence[str]) -> dict[str, Where]:
+        """Where these jobs stand in their manifests."""
+        found = among(self._scratch.db, "SELECT id, body FROM row", ids)
+        return {job_id: Body.unpack(body).where("") for job_id, body in found}
 
     def _out_of_circle(self) -> list[StagedRow]:
         """One row that needs itself by way of others, so that those behind it can be looked at."""

@@ -10,12 +10,12 @@ import orjson
 from fluxbatch.model.address import is_store_address
 from fluxbatch.model.flux import DEFAULT_MODEL, FluxModel, known_models
 from fluxbatch.model.job import Failure, Fit, Image, JobOutput, ObjectPhoto, Photo, PlannedJob, RemoteImage
-from fluxbatch.model.problem import Level
+from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
-from fluxbatch.planning.fingerprint import fingerprint
+from fluxbatch.planning.fingerprint import fingerprint, written_digest
 from fluxbatch.planning.flaw import Flaw
-from fluxbatch.planning.ids import derived_seed
+from fluxbatch.planning.ids import derived_seed, names_of
 from fluxbatch.planning.objects import object_mark, sent_object_bytes
 from fluxbatch.planning.photo_fit import share_out
 from fluxbatch.planning.photo_rules import is_remote, reference_flaw, remote_flaws
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Json
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.objects import ObjectBook
+    from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.photos import PhotoBook
     from fluxbatch.planning.references import Reference
     from fluxbatch.planning.scratch import StagedRow
@@ -56,6 +57,7 @@ class Planner:
         upstream: Upstream,
         findings: Findings,
         prices: Mapping[str, float],
+        overlays: Mapping[int, Overlay],
     ) -> None:
         self._names = names
         self._taken = taken
@@ -65,6 +67,7 @@ class Planner:
         self._upstream = upstream
         self._findings = findings
         self._models = _priced(prices)
+        self._overlays = overlays  # by source
         # by source and name, those that were looked at and are in order: catalogues ask for the same ones over and over
         self._sound: dict[tuple[int, str], Photo] = {}
 
@@ -103,6 +106,8 @@ class Planner:
             flaws.append(unknown_model(name, self._models))
             model = FluxModel(name, _MOST_IMAGES, steps=(1, 50), guidance=(1.5, 10.0))
         images = self._images(row, body, model, flaws) if body.images else ()
+        if row.source in self._overlays:
+            self._lay_over(self._overlays[row.source], row, body, images)
         request = Request(body.fields, model, images=len(images), flawed=body.flawed)
         marks: list[str] = []
         for image in images:
@@ -115,7 +120,7 @@ class Planner:
                 request.photo_bytes += sent_object_bytes(image) if isinstance(image, ObjectPhoto) else 0
         flaws += check_request(request)
         for flaw in flaws:
-            self._findings.add(problem_of(flaw, body.where(flaw.field), row.id), position=row.position)
+            self._findings.add(problem_of(flaw, self._where(row, body, flaw.field), row.id), position=row.position)
         return PlannedJob(
             id=row.id,
             manifest=self._names[row.source],
@@ -164,6 +169,35 @@ class Planner:
         if fit is _AUTO and checked.photo is not None and not checked.errors:
             self._sound[row.source, ref] = checked.photo
         return checked.photo or RemoteImage(ref), flaws
+
+    def _lay_over(self, overlay: Overlay, row: StagedRow, body: Body, images: Sequence[Image]) -> None:
+        """Put in what stands in for the manifest's words."""
+        marks = [image.digest if isinstance(image, Photo) else self._mark(image) for image in images]
+        base = written_digest(body.fields, names_of(body.images), body.extra, body.fit)
+        seed = body.fields.get("seed", derived_seed(row.id))
+        body.fields, last = overlay.settle(
+            row.id, body.fields, base, seed, lambda fields: fingerprint(fields, marks, body.extra, body.fit)
+        )
+        if last:
+            message = (
+                f"is rejected, and was made again {last} times" if last > 1 else "is rejected, and was made again once"
+            )
+            self._warn(row, body, message, f"--max-rounds {last + 1} makes it once more; or change its prompt")
+        elif former := overlay.former(row.id, base):
+            message = f"is written as {former!r} was, which was made again and is gone"
+            self._warn(row, body, message, f"if it is the same job, give it that name in {overlay.file} too")
+
+    def _warn(self, row: StagedRow, body: Body, message: str, remedy: str) -> None:
+        problem = Problem(body.where(""), message, remedy, job_id=row.id, level=Level.WARNING)
+        self._findings.add(problem, position=row.position)
+
+    def _where(self, row: StagedRow, body: Body, name: str) -> Where:
+        """The place of a field, which may be another one than the manifest's."""
+        overlay = self._overlays.get(row.source)
+        remake = None if overlay is None else overlay.standing.get(row.id)
+        if overlay is None or remake is None or name != "prompt" or remake.prompt is None:
+            return body.where(name)
+        return Where(overlay.file)
 
     def _mark(self, image: RemoteImage | ObjectPhoto | JobOutput) -> str:
         """What an image that is no local photo adds to the fingerprint."""

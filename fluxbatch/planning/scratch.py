@@ -153,6 +153,15 @@ class Scratch:
             yield rows
             after = rows[-1].position
 
+    def all_rows(self, batch: int) -> Iterator[list[StagedRow]]:
+        """All rows in order, in batches."""
+        self.flush()
+        after = -1
+        while found := self._page("SELECT * FROM row WHERE position > ? ORDER BY position LIMIT ?", after, batch):
+            rows = [StagedRow(*columns) for columns in found]
+            yield rows
+            after = rows[-1].position
+
     def dropped(self, batch: int) -> Iterator[list[StagedRow]]:
         """The rows that were dropped for a clash, in batches."""
         after = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,12 +31,13 @@ _IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(slots=True)
 class Taken:
-    """What is known of a source once it is open: folder of its paths, ``out:``, lock file, ``inputs: presign``."""
+    """What is known of a source once it is open: its folder, ``out:``, lock file, ``inputs: presign``, tables."""
 
     base: str = ""
     out: Path | None = None
     lock: Path | None = None
     presign: bool = False
+    tables: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Stager:
@@ -107,6 +108,7 @@ class Stager:
             base = opened.base.absolute()
             lock = base / LOCK_NAME if opened.lock and self._with_locks else None
             self.taken[number] = Taken(str(base), base / opened.out if opened.out else None, lock, opened.presign)
+            self.taken[number].tables = opened.tables
             self._stage_rows(number, opened)
         except Unreadable as problem:
             faults.append(Fault(problem.line, problem.message, problem.remedy))

@@ -86,6 +86,7 @@ class _Draft:
         self._prefix = prefix
         self._defaults = defaults
         self._base = opened.base
+        self._tables = opened.tables
         self.faults: list[Fault] = []
         self._compiler = Compiler(prefix, self.faults, PromptFiles(opened.base))
         self._constants: dict[str, Any] = {}
@@ -147,7 +148,10 @@ class _Draft:
             self._fault("rows", "there are no rows", "write rows: products.csv")
             return None
         self._open = partial(open_rows, written, self._base, encoding, sheet)
-        return self._opened(self.faults)
+        rows = self._opened(self.faults)
+        if rows is not None and rows.label:
+            self._tables[rows.label] = (encoding, sheet)
+        return rows
 
     def _opened(self, faults: list[Fault]) -> Rows | None:
         try:
