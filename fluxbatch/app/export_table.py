@@ -142,11 +142,17 @@ class _Manifest:
         if not path.is_absolute() or not path.is_file():
             return
         findings = Findings()
-        self._intake = intake = Intake([ManifestFile(path)], findings=findings, locks=False)
-        intake.stage()
-        if findings.fatal:
+        self._intake = Intake([ManifestFile(path)], findings=findings, locks=False)
+        try:
+            self._read(self._intake, path)
+            if findings.fatal:
+                findings.raise_if_errors()
+        except BaseException:
             self.close()
-            findings.raise_if_errors()
+            raise
+
+    def _read(self, intake: Intake, path: Path) -> None:
+        intake.stage()
         if path.suffix.lower() in _TABLES:
             self.tables.append((str(path), "", ""))
         self.tables += [(label, *how) for label, how in intake.tables.items() if Path(label).suffix.lower() in _TABLES]

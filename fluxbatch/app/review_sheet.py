@@ -17,7 +17,7 @@ from fluxbatch.model.problem import Problem, Where
 from fluxbatch.model.review import Review, Verdict
 from fluxbatch.planning.remakes import Remake
 from fluxbatch.planning.review_rows import plain_lines, read_rows
-from fluxbatch.planning.reviews import moment_text
+from fluxbatch.planning.reviews import moment_text, read_moment
 from fluxbatch.report.tables import open_table_writer, unwritable
 
 if TYPE_CHECKING:
@@ -188,9 +188,14 @@ def _row_of(one: Reviewed, wish: Remake | None) -> list[Any]:
     assert stored is not None
     seed = job.fields.get("seed") if stored.seed is None else stored.seed
     verdict = "" if review is None or review.verdict is None else review.verdict.value
-    said = ("", "", "") if review is None else (review.note, review.by, review.at)
+    said = ("", "", "") if review is None else (review.note, review.by, _latest(review, wish))
     model = stored.model or job.model
     return [one.id, one.file, _prompt_of(one, wish), model, seed, verdict, *said, one.sha256]
+
+
+def _latest(review: Review, wish: Remake | None) -> str:
+    """When the last was said of an image: what somebody has seen who has seen that."""
+    return review.at if wish is None else max(review.at, wish.at, key=read_moment)
 
 
 def _prompt_of(one: Reviewed, wish: Remake | None) -> str:
@@ -212,10 +217,20 @@ def _compare(row: FilledRow, one: Reviewed, wish: Remake | None, by: str, *, by_
     note = before[1] if row.note is None or row.note == plain_lines(before[1]) else row.note
     said = None
     if (row.verdict, note) != before and not (row.seen_at == "" and row.verdict is None and not row.note):
-        said = Said(one.id, one.sha256, row.verdict, note, after=row.seen_at)
+        seen = review is not None and _has_seen(row, review.at)
+        said = Said(
+            one.id, one.sha256, row.verdict, note, after=review.at if review is not None and seen else row.seen_at
+        )
     asked = row.prompt if row.prompt is not None and row.prompt != plain_lines(_prompt_of(one, wish)) else None
+    if wish is not None and asked == plain_lines(_prompt_of(one, None)) and not _has_seen(row, wish.at):
+        asked = None  # left as it was before somebody asked for another one
     names = row.by if by_others and row.by and row.by != (review.by if review is not None else "") else by
     return _Change(row, one, said, asked, names)
+
+
+def _has_seen(row: FilledRow, at: str) -> bool:
+    """Whether who filled in a row had seen what was said then."""
+    return bool(row.seen_at) and read_moment(row.seen_at) >= read_moment(at)
 
 
 def _prompt_problem(change: _Change, file: str) -> Problem | None:

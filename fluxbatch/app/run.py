@@ -11,11 +11,15 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.aftermath import Aftermath
+from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
+from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
+from fluxbatch.app.meter import Meter, check_metrics_file
 from fluxbatch.app.overlays import Remaking, find_rejected, lay_over
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
@@ -102,12 +106,21 @@ class _Run:
         self._findings = Findings()
         self._run_id = request.run_id
         self._begun = 0.0
+        self._calendar = Calendar()
+        self._meter: Meter | None = None
 
     async def go(self) -> RunOutcome:
         request = self._request
+        self._calendar = await _in_thread(partial(Calendar.of, request.settings))
+        if request.metrics_file is not None:
+            await _in_thread(partial(check_metrics_file, request.metrics_file))
+        if request.settings.wait and not lacks_key(request):  # which is told at once
+            await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
+            if not known and not intake.locks and lacks_key(request):
+                await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
     def _stage(self, intake: Intake) -> tuple[Paths, bool]:
@@ -118,17 +131,8 @@ class _Run:
         known = paths.has_ledger()
         lay_over(intake, request, paths)
         if not known:
-            if not intake.locks:  # where nothing can be there yet, there is something to send
-                self._require_key()
             check(intake, request, self._findings)
         return paths, known
-
-    def _require_key(self) -> None:
-        if not self._request.simulate and not self._request.api_key:
-            raise UsageError(
-                "there is no API key",
-                remedy="set FLUXBATCH_API_KEY (or APIYI_API_KEY, or --api-key-file FILE); without one: --simulate",
-            )
 
     async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
@@ -141,9 +145,19 @@ class _Run:
                 base_url, key = api.base_url, api.key
             known = await _in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
-                compose(request, folder, run_id=self._run_id, base_url=base_url, key=key, learned=known.limits)
+                compose(
+                    request,
+                    folder,
+                    run_id=self._run_id,
+                    base_url=base_url,
+                    key=key,
+                    learned=known.limits,
+                    calendar=self._calendar,
+                )
             )
             engine = Engine(desk)
+            if request.metrics_file is not None:
+                self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
@@ -152,7 +166,7 @@ class _Run:
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
                     await _in_thread(partial(check, intake, request, self._findings))
-                quote = await self._plan(intake, folder)
+                quote = await self._plan(intake, folder, desk)
                 desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
@@ -163,6 +177,8 @@ class _Run:
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
                 await _in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
+            if request.hooks.settled is not None:
+                await request.hooks.settled(Aftermath(summary, paths.out, intake.unusable, folder.ledger, intake))
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
@@ -180,8 +196,11 @@ class _Run:
         row = await desk.ledger.last_run()
         if row is not None:
             desk.budget.carry(row.carried_usd + row.spent_usd)
+        if desk.budget.allowance is not None:
+            now = self._clock.now()
+            desk.budget.recall(await desk.ledger.runs(desk.budget.allowance.begins(now)), now)
 
-    async def _plan(self, intake: Intake, folder: HeldFolder) -> Quote:
+    async def _plan(self, intake: Intake, folder: HeldFolder, desk: Desk) -> Quote:
         """Decide, ask, and write the plan down."""
         request, hooks = self._request, self._request.hooks
         survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
@@ -196,14 +215,18 @@ class _Run:
                 f"the plan is not the one that was reviewed: its digest is {quote.digest}, not {request.expect_digest}",
                 remedy="look at it again with fluxbatch plan; nothing was sent",
             )
-        if quote.make:
-            self._require_key()
-        if quote.unpriced and request.settings.max_cost_usd is not None:
+        if quote.make and lacks_key(request):
+            raise key_missing(quote)
+        cap = "--budget" if request.settings.budget else "--max-cost"
+        if quote.unpriced and (request.settings.budget or request.settings.max_cost_usd is not None):
             raise UsageError(
-                f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",
-                remedy="name its price with --price MODEL=USD, or leave --max-cost out",
+                f"{cap} can't be kept: {quote.unpriced} images are of a model without a known price",
+                remedy=f"name its price with --price MODEL=USD, or leave {cap} out",
             )
-        if hooks.confirm is not None:
+        if quote.make and self._calendar.window is not None and self._calendar.is_closed(self._clock):
+            # now, and not only once it runs: what nobody was asked about must not be sent
+            desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
+        elif hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
         await remaking.put_on_record(request, folder.paths)
         await survey.enlist(folder.ledger)
@@ -229,12 +252,14 @@ class _Run:
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                watch = Watch(engine, desk, quote)
+                watch = Watch(engine, desk, quote, simulated=self._request.simulate)
                 if hooks.progress is not None:
                     tasks.start_soon(_tell_progress, hooks.progress, hooks.progress_every_s, watch)
                 if hooks.page is not None:
                     _tell(hooks.page.begin, folder.paths, self._run_id, self._stopper())
                     tasks.start_soon(_tell_progress, hooks.page.show, _PAGE_EVERY_S, watch)
+                if self._meter is not None:
+                    tasks.start_soon(self._meter.write_now_and_then, quote.make)
                 await engine.run()
                 tasks.cancel_scope.cancel()
                 if hooks.page is not None:
@@ -258,6 +283,8 @@ class _Run:
                     stop_reason=summary.stop_reason,
                 )
             )
+            if self._meter is not None:
+                await self._meter.finish(summary)
         assert summary is not None
         return summary
 

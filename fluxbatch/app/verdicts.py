@@ -107,9 +107,9 @@ class VerdictFile:
         return self.verdicts.of(job_id, sha256)
 
     def _take_in(self, anew: bool, news: Iterable[Review]) -> set[str]:
-        if anew:
-            self.verdicts = Verdicts()
         about: set[str] = set()
+        if anew:
+            about, self.verdicts = self.verdicts.jobs, Verdicts()
         for review in news:
             self.verdicts.add(review)
             about.add(review.id)

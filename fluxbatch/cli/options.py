@@ -21,6 +21,7 @@ __all__ = [
     "base_url_option",
     "ca_file_option",
     "find_key",
+    "is_duration",
     "key_file_option",
     "key_place",
     "price_file_option",
@@ -76,6 +77,12 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{value!r} is no duration: write 90, 90s, 5m or 1h30m", param, ctx)
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return hours * 3600 + minutes * 60 + seconds
+
+
+def is_duration(text: str) -> bool:
+    """Whether ``Seconds`` takes it."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return found is not None and any(found.groups())
 
 
 def find_key(file: Path | None) -> str:

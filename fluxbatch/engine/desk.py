@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fluxbatch.policy.admission import Load
     from fluxbatch.policy.budget import Budget
     from fluxbatch.policy.outage import Outage
+    from fluxbatch.policy.window import Window
     from fluxbatch.ports import Clock, Fetcher, Fitter, Ledger, Limiter, Observer, Provider, Rescue, Sink
     from fluxbatch.settings import Settings
 
@@ -95,6 +96,7 @@ class Desk:
         url_life_s: seconds that a result URL of this API lives.
         admission: whether one more image may be ordered, given what is under way.
         ends_at: when everything should have landed, monotonic; None for no such moment.
+        window: the hours in which something may be sent; None for all.
         answer_s: seconds that an answer takes, as far as is known before the first one.
         in_flight, owed: requests under way, leases not yet stored.
         doubts: unknown outcomes in a row, by model.
@@ -120,6 +122,7 @@ class Desk:
     url_life_s: float = 600.0
     admission: Callable[[Load], bool] = may_order
     ends_at: float | None = None
+    window: Window | None = None
     answer_s: float = 1.0
     in_flight: int = 0
     owed: int = 0

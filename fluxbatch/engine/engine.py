@@ -12,17 +12,19 @@ import anyio
 from fluxbatch.engine.crew import Crew
 from fluxbatch.engine.delivery import Delivery
 from fluxbatch.engine.desk import FULL_DISK_S
+from fluxbatch.engine.hours import Hours
 from fluxbatch.engine.queue import JobQueue
 from fluxbatch.engine.sending import Sending
 from fluxbatch.engine.stranded import Stranded
 from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
 from fluxbatch.model.events import JobFailed, StepsRescued
-from fluxbatch.model.state import JobState
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
 from fluxbatch.policy.canary import Canary
+from fluxbatch.policy.failures import FailureCap
 from fluxbatch.policy.retry import interruption
 from fluxbatch.policy.runtime import drain_s
 
@@ -57,8 +59,10 @@ class Engine:
         self._trouble = Trouble(desk)
         self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
         self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
-        desk.listeners += [self._queue.heed, self._canary.heed]
-        self._too_dear: set[str] = set()
+        self._failures = FailureCap(desk.settings.stop_after_failures)
+        desk.listeners += [self._queue.heed, self._canary.heed, self._failures.heed]
+        self._hours = Hours(desk)
+        self._too_dear: dict[str, float] = {}
         self._room_checked = float("-inf")
         self._defect: Exception | None = None
 
@@ -87,7 +91,8 @@ class Engine:
                 await desk.ledger.advance(step)
                 if step.failure is not None:
                     now, job_id = desk.clock.now(), record.job.id
-                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge))
+                    usd = step.usd if step.charge is not Charge.NONE else 0.0
+                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge, usd=usd))
             count += len(page)
             after = page[-1].job.id
         return count
@@ -199,7 +204,12 @@ class Engine:
         desk = self._desk
         self._too_dear.clear()
         self._heed_canary()
-        while self._has_time() and desk.stop is None and desk.admission(self._load()):
+        while (
+            self._hours.open(self._queue.models())
+            and self._has_time()
+            and desk.stop is None
+            and desk.admission(self._load())
+        ):
             record = self._queue.take(self._admits, desk.clock.monotonic())
             if record is None:
                 break
@@ -210,18 +220,22 @@ class Engine:
 
     def _is_stuck(self) -> bool:
         """Whether what is too dear is all that is left, or all that may be sent while the others are held back."""
-        return self._canary.holds or self._too_dear.issuperset(self._queue.models())
+        return self._canary.holds or self._too_dear.keys() >= set(self._queue.models())
 
     def _heed_canary(self) -> None:
         desk = self._desk
         if self._canary.holds and not (desk.in_flight or desk.owed or self._queue.has_retries()):
             self._canary.give_up()
-        stop = self._canary.stop()
+        stop = self._canary.stop() or self._failures.stop()
         if stop is not None and desk.stop is None and self._queue.models():
             desk.ask_to_stop(stop)
 
     def _stop_for_budget(self) -> None:
         budget, cap = self._desk.budget, self._desk.settings.max_cost_usd or 0.0
+        period = budget.period_stop(min(self._too_dear.values()), self._desk.clock.now())
+        if period is not None:
+            self._desk.ask_to_stop(period)
+            return
         before = f", ${budget.carried:.2f} of it by runs before this one that did not finish" if budget.carried else ""
         self._desk.ask_to_stop(
             Stop(
@@ -254,10 +268,10 @@ class Engine:
     def _admits(self, record: Record) -> bool:
         if not self._canary.admits(record.job.id):
             return False
-        room = self._desk.budget.room(record.job.price or 0.0)
+        room = self._desk.budget.room(record.job.price or 0.0, self._desk.clock.now())
         if room is not Room.YES:
             if room is Room.NO:
-                self._too_dear.add(record.job.model)
+                self._too_dear[record.job.model] = record.job.price or 0.0
             return False
         return self._trouble.may_start(record.job.model)
 
@@ -283,6 +297,7 @@ class Engine:
         if desk.stop is None:
             moments += [
                 None if desk.ends_at is None else desk.ends_at - self._drain_s(),
+                self._hours.closes(now),
                 self._queue.next_due(now),
                 *(desk.limiter.resumes_at(model, now) for model in self._queue.models()),
             ]

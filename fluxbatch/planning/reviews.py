@@ -24,6 +24,9 @@ REVIEWS_NAME: Final = "reviews.jsonl"
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MARKERS: Final = (b"<<<<<<<", b"=======", b">>>>>>>", b"|||||||")
+_FIRST_YEAR: Final = 2000
+_LAST_YEAR: Final = 9000
+"""beyond, calendars come to their ends"""
 _TICK: Final = timedelta(microseconds=1)
 _MEND: Final = "mend or remove the line; git log -p shows what it was"
 
@@ -97,7 +100,7 @@ def read_moment(text: object) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(str(text))
-        if moment.tzinfo is not None:
+        if moment.tzinfo is not None and _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             return moment
     except ValueError:
         pass
@@ -120,6 +123,11 @@ class Verdicts:
         known = images.get(review.sha256)
         if known is None or rank > known[0]:
             images[review.sha256] = rank, review
+
+    @property
+    def jobs(self) -> set[str]:
+        """The jobs of which anything is said."""
+        return set(self._last)
 
     def of(self, job_id: str, sha256: str) -> Review | None:
         """What stands of an image; its verdict may be withdrawn."""

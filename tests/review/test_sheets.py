@@ -207,6 +207,33 @@ def test_what_has_changed_since_is_refused_and_the_rest_goes_in(out: Path) -> No
     assert facts["rejected"] == 1
 
 
+def test_a_table_from_before_takes_back_nothing_that_others_asked_for(out: Path) -> None:
+    mine, theirs = out.parent / "mine.csv", out.parent / "theirs.csv"
+    say(out, a="rejected", b="rejected")
+    review(out, "--export", mine)
+    review(out, "--export", theirs)
+
+    def ask(rows: dict[str, dict[str, Any]]) -> None:
+        rows["a"]["prompt"] = "theirs"
+        rows["b"]["note"] = "theirs"
+
+    edit(theirs, ask)
+    assert review(out, "--import", theirs, by="Ben").code == 0
+    edit(mine, lambda rows: rows["b"].update(note="mine"))
+    done = review(out, "--import", mine, "--json")
+    facts = json.loads(done.out)
+    assert (facts["prompts"], facts["unchanged"]) == (0, 1)
+    assert [one["id"] for one in facts["refused"]] == ["b"]
+
+    review(out, "--export", mine, "--force")
+    assert {row["id"]: row["prompt"] for row in read(mine)} == {"a": "theirs", "b": "a picture of b"}
+    edit(mine, lambda rows: rows["a"].update(prompt="a picture of a", note="better as it was"))
+    facts = json.loads(review(out, "--import", mine, "--json").out)
+    assert (facts["prompts"], facts["notes"], facts["refused"]) == (1, 1, [])
+    review(out, "--export", mine, "--force")
+    assert {row["prompt"] for row in read(mine)} == {"a picture of a", "a picture of b"}
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

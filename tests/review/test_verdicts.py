@@ -197,8 +197,15 @@ def test_what_another_process_says_is_seen_and_so_is_a_file_that_git_put_in_its_
     path.write_bytes(review_line(Review("c", C, Verdict.APPROVED, "n" * 900, "Cem", "2026-11-23T12:00:00Z")) + b"\n")
     mine.refresh()
     assert (mine.verdicts.of("b", B), mine.verdicts.ids(Verdict.APPROVED)) == (None, {"c"})
+    whole = path.read_bytes()
+    path.write_bytes(b"[]\n")
+    with pytest.raises(UsageError, match="is no JSON object"):
+        mine.refresh()
+    path.write_bytes(whole.replace(b'"c"', b'"d"'))
+    assert mine.refresh() == {"c", "d"}, "told of what is gone as well"
+    assert mine.verdicts.ids(Verdict.APPROVED) == {"d"}
     path.unlink()
-    mine.refresh()
+    assert mine.refresh() == {"d"}
     assert not mine.verdicts.ids(Verdict.APPROVED)
     mine.append([Said("a", A, Verdict.APPROVED)], "Ann", NOW)
     assert mine.verdicts.ids(Verdict.APPROVED) == {"a"}
@@ -234,6 +241,7 @@ def test_what_a_crash_left_at_any_byte_is_healed_by_the_next_line(tmp_path: Path
             "'meh'",
         ),
         (b'{"id":"x","sha256":"%s","verdict":null,"note":"","by":"","at":"2026-11-23 12:00"}' % A.encode(), "'at' is"),
+        (b'{"id":"x","sha256":"%s","verdict":null,"note":"","by":"","at":"9999-12-31T23:59Z"}' % A.encode(), "'at' is"),
     ],
 )
 def test_a_broken_line_in_the_middle_is_an_error_that_names_it(tmp_path: Path, broken: bytes, said: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.adapters.disk.faults import storage_error
-from fluxbatch.adapters.disk.landing import sync_folder
+from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.formats import EXTENSIONS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
-from fluxbatch.adapters.disk.landing import sync_folder
+from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.planning.reviews import BadLine
 
@@ -44,6 +44,8 @@ class Journal(Generic[T]):
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
         self.path = path
         self._parse = parse
+        self._anew = False
+        self._offset = 0
         self._forget()
 
     def news(self) -> tuple[bool, list[T]]:
@@ -56,9 +58,8 @@ class Journal(Generic[T]):
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
-            gone = self._offset > 0
             self._forget()
-            return gone, []
+            return self._whether_anew(), []
         except OSError as error:
             raise self._unreadable(error) from error
         try:
@@ -88,6 +89,8 @@ class Journal(Generic[T]):
                 raise storage_error(self.path, error) from error
 
     def _forget(self) -> None:
+        """Begin at the first line; whoever asks next is told so, once lines can be read."""
+        self._anew = self._anew or self._offset > 0
         self._file = (-1, -1)
         self._offset = 0
         self._lines = 0
@@ -97,8 +100,7 @@ class Journal(Generic[T]):
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
             raise UsageError(f"{self.path} is no file", remedy="move it away")
-        anew = self._offset > 0 and not self._is_the_same(fd, facts)
-        if anew:
+        if self._offset and not self._is_the_same(fd, facts):
             self._forget()
         self._file = (facts.st_dev, facts.st_ino)
         whole, end, rest = _read(fd, self._offset).rpartition(b"\n")
@@ -115,7 +117,11 @@ class Journal(Generic[T]):
             # somebody's editor may have left out the end of the last line; else it is being written, or torn
             with contextlib.suppress(BadLine):
                 found.append(self._parse(rest))
-        return anew, found
+        return self._whether_anew(), found
+
+    def _whether_anew(self) -> bool:
+        anew, self._anew = self._anew, False
+        return anew
 
     def _is_the_same(self, fd: int, facts: os.stat_result) -> bool:
         """Whether what was read so far still stands there: git puts another file in place, editors write it anew."""

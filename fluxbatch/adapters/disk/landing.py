@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fluxbatch.errors import TargetBlocked
     from fluxbatch.formats import ImageFacts
 
-__all__ = ["FileLanding", "sync_folder"]
+__all__ = ["FileLanding"]
 
 _READ: Final = 1 << 20
 _MOST_AT_ONCE: Final = 1 << 20
@@ -157,11 +157,11 @@ class FileLanding:
         if not self._placed:
             os.replace(self._path, target)  # noqa: PTH105  # this is done for each image
             self._placed = True
-        sync_folder(target.parent)
+        self._sink.folders.sync(target.parent)
         for folder in below:
             # a folder is there after a power cut only once the one above it was synced, whoever made it
             if folder not in durable:
-                sync_folder(folder.parent)
+                self._sink.folders.sync(folder.parent)
                 self._remember(folder)
 
     def _folders(self, target: Path) -> list[Path]:
@@ -203,16 +203,3 @@ class FileLanding:
             if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
                 return target_blocked(path, "file" if path.exists() else "broken link")
         return target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        OSError: it can't be.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

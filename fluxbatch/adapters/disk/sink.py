@@ -21,7 +21,8 @@ import anyio.to_thread
 from blake3 import blake3
 
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
-from fluxbatch.adapters.disk.landing import FileLanding, sync_folder
+from fluxbatch.adapters.disk.folders import FolderSyncs, sync_folder
+from fluxbatch.adapters.disk.landing import FileLanding
 from fluxbatch.adapters.disk.pointer import PULL, points_to
 from fluxbatch.adapters.hands import Hands
 from fluxbatch.errors import PhotoChanged, PhotoError
@@ -56,12 +57,14 @@ class FolderSink:
     Attributes:
         root: as given.
         hands: the threads that make files and put them in place.
+        folders: makes their names durable.
         durable: folders below the root that are known to survive a power cut, not all of them.
     """
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
         self.hands = Hands(_THREADS, "fluxbatch-sink")
+        self.folders = FolderSyncs()
         self.durable: set[Path] = set()
         self._scratch = scratch
         self._name = secrets.token_hex(8)

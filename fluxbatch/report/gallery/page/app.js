@@ -19,8 +19,15 @@ FLUXBATCH.begin = (about) => {
     });
   }
   const counted = (of) => { const counts = new Map(); for (const job of jobs) { const key = of(job); if (key) counts.set(key, (counts.get(key) || 0) + 1); } return [...counts].sort((a, b) => b[1] - a[1]); };
-  let statuses, reasons, models;
-  function count() { statuses = new Map(counted((job) => job.status)); reasons = counted((job) => job.error?.code); models = counted((job) => job.model); }
+  const FLAGS = ["size", "blank", "same_as_input", "same_as_output"];
+  let statuses, reasons, models, flags, flagged;
+  function count() {
+    statuses = new Map(counted((job) => job.status));
+    reasons = counted((job) => job.error?.code);
+    models = counted((job) => job.model);
+    flags = FLAGS.map((flag) => [flag, jobs.filter((job) => job.flags?.[flag]).length]);
+    flagged = jobs.filter((job) => job.flags).length;
+  }
   const ORDERS = { order: (a, b) => a.place - b.place, id: (a, b) => a.id < b.id ? -1 : 1, cost: (a, b) => (b.cost_usd || 0) - (a.cost_usd || 0), attempts: (a, b) => (b.attempts || 0) - (a.attempts || 0), age: (a, b) => (b.url_age_s || 0) - (a.url_age_s || 0) };
 
   function fill(id, word, options) {
@@ -47,14 +54,16 @@ FLUXBATCH.begin = (about) => {
     grid.setAttribute("aria-label", say("grid"));
     fill("status", "status", ["all", "stored", "failed", "pending"].map((status) => [status === "all" ? "" : status, `${say(status)} (${status === "all" ? jobs.length : statuses.get(status) || 0})`]));
     fill("reason", "reason", [["", say("anyReason")], ...reasons.map(([code, count]) => [code, `${code} (${count})`])]);
+    fill("flag", "flag", [["", say("anyFlag")], ["any", `${say("flagged")} (${flagged})`], ...flags.filter(([, count]) => count).map(([flag, count]) => [flag, `${say(`flag_${flag}`)} (${count})`])]);
+    at("flag").hidden = !flagged;
     fill("model", "model", [["", say("anyModel")], ...models.map(([name, count]) => [name, `${name} (${count})`])]);
     fill("sort", "sort", Object.keys(ORDERS).map((order) => [order, say(order)]));
     for (const written of FLUXBATCH.written) written();
   }
   const plot = () => at("plots").replaceChildren(...FLUXBATCH.plots(about.timeline));
   function find() {
-    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean), status = at("status").value, reason = at("reason").value, model = at("model").value;
-    found = jobs.filter((job) => (!status || job.status === status) && (!reason || job.error?.code === reason) && (!model || job.model === model) && words.every((word) => job.haystack.includes(word)) && FLUXBATCH.filters.every((passes) => passes(job)));
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean), status = at("status").value, reason = at("reason").value, flag = at("flag").value, model = at("model").value;
+    found = jobs.filter((job) => (!status || job.status === status) && (!reason || job.error?.code === reason) && (!flag || (flag === "any" ? job.flags : job.flags?.[flag])) && (!model || job.model === model) && words.every((word) => job.haystack.includes(word)) && FLUXBATCH.filters.every((passes) => passes(job)));
     found.sort(ORDERS[at("sort").value]);
     at("shown").textContent = found.length ? say("shown", found.length, jobs.length) : say("none");
   }
@@ -73,14 +82,17 @@ FLUXBATCH.begin = (about) => {
     }
     return make("div", { class: `face ${job.status}`, text: job.error ? job.error.code : say(job.status) });
   }
+  function badge(job) {
+    return job.flags ? [make("span", { class: "badge", text: `⚑ ${Object.keys(job.flags).map((flag) => say(`flag_${flag}`)).join(", ")}` })] : [];
+  }
   function small(input, place) {
     const known = input.kind === "job" ? byId.get(input.job) : input;
     return known?.thumb ? make("img", { src: known.thumb, alt: `${say("input", place + 1)}: ${input.ref}` }) : make("span", { text: input.kind === "url" ? "URL" : input.ref.slice(0, 40) });
   }
   function tileOf(job, place) {
     const prompt = (job.prompt || "").slice(0, 200), badges = FLUXBATCH.badges.flatMap((badges) => badges(job));
-    const tile = make("div", { class: "tile", role: "option", id: `tile-${place}`, "aria-posinset": place + 1, "aria-setsize": found.length, "aria-label": `${job.id}, ${say(job.status)}${job.error ? `, ${job.error.code}` : ""}` },
-      face(job), make("div", { class: "inputs" }, ...job.inputs.map(small)),
+    const tile = make("div", { class: "tile", role: "option", id: `tile-${place}`, "aria-posinset": place + 1, "aria-setsize": found.length, "aria-label": `${job.id}, ${say(job.status)}${job.error ? `, ${job.error.code}` : ""}${Object.keys(job.flags || {}).map((flag) => `, ${say(`flag_${flag}`)}`).join("")}` },
+      face(job), ...badge(job), make("div", { class: "inputs" }, ...job.inputs.map(small)),
       make("div", { class: "words" }, make("b", { text: job.id, dir: "auto" }), make("span", { class: "prompt", text: prompt, dir: "auto" }), make("span", { class: "facts", text: `${job.model} · $${FLUXBATCH.usd(job.cost_usd)} · ${job.attempts || 0}×` })), ...badges);
     if (badges.length) tile.setAttribute("aria-label", [tile.getAttribute("aria-label"), ...badges.map((badge) => badge.title)].join(", "));
     tile.job = job;
@@ -155,7 +167,7 @@ FLUXBATCH.begin = (about) => {
     else if (event.target === grid && STEPS[event.key]) { move(chosen + STEPS[event.key]()); event.preventDefault(); }
   });
   dialog.addEventListener("close", () => { grid.focus({ preventScroll: true }); if (returnTo === search) search.focus(); move(chosen); });
-  for (const id of ["status", "reason", "model", "sort"]) at(id).addEventListener("change", choose);
+  for (const id of ["status", "reason", "flag", "model", "sort"]) at(id).addEventListener("change", choose);
   search.addEventListener("input", choose);
   for (const event of ["focus", "blur"]) grid.addEventListener(event, draw);
   at("language").addEventListener("click", () => { FLUXBATCH.language = FLUXBATCH.language === "zh" ? "en" : "zh"; write(); plot(); choose(); });

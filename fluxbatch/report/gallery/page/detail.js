@@ -34,6 +34,17 @@ FLUXBATCH.detail = (() => {
     stage.addEventListener("pointermove", drag);
     return make("div", {}, stage, range);
   }
+  // What is odd about it; where that is another image, it leads there.
+  function oddities(job, byId, open) {
+    return Object.entries(job.flags || {}).map(([flag, told]) => {
+      const line = make("p", { class: "odd", text: `⚑ ${say(`told_${flag}`, ...Object.values(told))}` }), twin = byId.get(told.job);
+      if (!twin) return line;
+      const button = make("button", { type: "button", text: told.job, dir: "auto" });
+      button.addEventListener("click", () => open(twin));
+      line.append(" ", button);
+      return line;
+    });
+  }
   // All that it was made of, and all that was made of it, in the order of making; bounded against absurd graphs.
   function chain(job, byId, followers) {
     const before = [], seen = new Set([job]), after = [];
@@ -64,6 +75,7 @@ FLUXBATCH.detail = (() => {
     dialog.replaceChildren(
       make("div", { class: "bar-top" }, make("h2", { id: "detail-id", text: job.id }), button("‹", () => step(-1), { "aria-label": say("previous") }), button("›", () => step(1), { "aria-label": say("next") }), button("close", () => dialog.close())),
       ...(job.error ? [make("p", { class: "error", text: `${job.error.code}${job.error.http_status ? ` (HTTP ${job.error.http_status})` : ""}: ${job.error.message}` })] : []),
+      ...oddities(job, byId, open),
       ...(ways.length ? [make("div", { class: "views" }, ...["side", ...ways].map((way) => button(way, again(way), { "aria-pressed": String(way === (ways.includes(view) ? view : "side")) })))] : []),
       ways.includes(view) ? swipe(job, under[view]) : side(job, inputs),
       ...(linked.length > 1 ? [strip(linked, job, open)] : []),
