@@ -8,7 +8,7 @@ as large as an input of theirs, are opened at all.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.disk import SqliteMemo
+from fluxbatch.errors import StorageError
 from fluxbatch.model.flags import Flag
 from fluxbatch.model.job import JobOutput
 from fluxbatch.model.state import JobState
@@ -58,16 +59,11 @@ class FlagFinder:
     _twins: dict[str, tuple[str, str]] | None = None
 
     async def find(self, page: Sequence[Record]) -> list[Flags]:
-        """The flags of each of these rows; those of what is not stored are none.
-
-        Raises:
-            StorageError: the ledger can't be read.
-        """
-        if self._twins is None:
-            self._twins = await self.ledger.twins(_MOST_TWINS)
+        """The flags of each of these rows, as far as they can be found: a hint is no reason for an error."""
+        twins = await self._all_twins()
         stored = {record.job.id: record.stored for record in page if record.stored and record.state is JobState.STORED}
-        fed = [record for record in page if record.job.needs and _sha256(stored, record) in self._twins]
-        above = await self.ledger.recall(list({need for record in fed for need in record.job.needs})) if fed else {}
+        fed = [record for record in page if record.job.needs and _sha256(stored, record) in twins]
+        above = await self._recalled({need for record in fed for need in record.job.needs}) if fed else {}
         seen = await anyio.to_thread.run_sync(self._look_into, [record for record in page if record.job.id in stored])
         found: list[Flags] = [
             dict(self._of(record, image, above, seen)) if (image := stored.get(record.job.id)) else {}
@@ -77,6 +73,18 @@ class FlagFinder:
             if flags and record.run_id == self.run_id and record.selected:
                 self.counts.update(flag.value for flag in flags)
         return found
+
+    async def _all_twins(self) -> Mapping[str, tuple[str, str]]:
+        if self._twins is None:
+            self._twins = {}
+            with suppress(StorageError):  # to sort takes room as well
+                self._twins = await self.ledger.twins(_MOST_TWINS)
+        return self._twins
+
+    async def _recalled(self, job_ids: set[str]) -> Mapping[str, Record]:
+        with suppress(StorageError):
+            return await self.ledger.recall(list(job_ids))
+        return {}
 
     def _of(
         self, record: Record, stored: Stored, above: Mapping[str, Record], seen: Mapping[str, str]
@@ -113,7 +121,8 @@ class FlagFinder:
                 wanted[_KEYS[Flag.BLANK] + record.stored.sha256] = record.stored
             if same_size_inputs(record):
                 wanted[_KEYS[Flag.SAME_AS_INPUT] + record.stored.sha256] = record.stored
-        seen = {key: value.decode() for key, value in self.memo.get(list(wanted)).items()} if wanted else {}
+        known = self.memo.get(list(wanted)) if wanted else {}
+        seen = {key: value.decode("ascii", "replace") for key, value in known.items()}
         new = {}
         for key, stored in wanted.items():
             if key not in seen and (fact := self._fact(key, stored)) is not None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
+from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
+from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "hold"]
+__all__ = ["HeldFolder", "hold", "sink_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,45 @@ class HeldFolder:
 
     paths: Paths
     ledger: SqliteLedger
-    sink: FolderSink
+    sink: FolderSink | StoreSink
     events: EventLog
     memo: SqliteMemo
+    photos: PhotoCache
+
+    @property
+    def store(self) -> StoreSink | None:
+        """The sink, if images go to an object store."""
+        return self.sink if isinstance(self.sink, StoreSink) else None
+
+
+def sink_of(
+    paths: Paths, *, kind: str, ca_file: Path | None = None, photos: PhotoCache | None = None
+) -> FolderSink | StoreSink:
+    """Where the images of a folder go. Touches nothing yet.
+
+    Raises:
+        UsageError: a store can't be opened.
+    """
+    if paths.store is None:
+        return FolderSink(paths.out, paths.landing)
+    return StoreSink(
+        open_bucket(paths.store, ca_file=ca_file),
+        spool=paths.spool,
+        scratch=paths.landing,
+        photos=photos or PhotoCache(paths.objects),
+        clock=SystemClock(),
+        kind=kind,
+    )
 
 
 @asynccontextmanager
 async def hold(
-    paths: Paths, *, run_id: str, kind: str, filesystem_of: Callable[[Path], str] = network_kind
+    paths: Paths,
+    *,
+    run_id: str,
+    kind: str,
+    filesystem_of: Callable[[Path], str] = network_kind,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[HeldFolder]:
     """Take hold of a folder, made if it isn't there. ``filesystem_of``: the kind, if it is a network's, else empty.
 
@@ -45,7 +80,8 @@ async def hold(
         StorageError: it can't be written.
     """
     locks = [FolderLock(path) for path in paths.locks]
-    sink = FolderSink(paths.out, paths.landing)
+    photos = PhotoCache(paths.objects, PillowDecoder())
+    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file, photos=photos))
     try:
         events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id, filesystem_of)
         ledger = SqliteLedger(paths.ledger, kind=kind)
@@ -53,10 +89,11 @@ async def hold(
             await ledger.open()
             memo = await anyio.to_thread.run_sync(SqliteMemo, paths.memo)
             try:
-                yield HeldFolder(paths, ledger, sink, events, memo)
+                yield HeldFolder(paths, ledger, sink, events, memo, photos)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(memo.close)
+                    await anyio.to_thread.run_sync(photos.clear)
         finally:
             with anyio.CancelScope(shield=True):
                 await ledger.close()
@@ -67,7 +104,11 @@ async def hold(
 
 
 def _enter(
-    paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str, filesystem_of: Callable[[Path], str]
+    paths: Paths,
+    locks: list[FolderLock],
+    sink: FolderSink | StoreSink,
+    run_id: str,
+    filesystem_of: Callable[[Path], str],
 ) -> EventLog:
     _refuse_network(paths.state, filesystem_of(paths.state))
     paths.make()

@@ -97,7 +97,7 @@ def _clear_folder(paths: Paths, found: Litter, *, before: float, dry_run: bool) 
     # of a run that died there is none that is half-written once another one has begun
     _remove(_FITTED, _old(_files(paths.fitted), before), found, dry_run=dry_run)
     # `status --results` writes without the lock, and not for a whole period
-    leftovers = (path for path in paths.out.glob(".*.new") if path.is_file())
+    leftovers = (path for path in paths.out.glob(f".{paths.results.name}.*.new") if path.is_file())
     _remove(_UNNAMED, _old(leftovers, before), found, dry_run=dry_run)
     _shorten(paths.events, found, before=before, dry_run=dry_run)
 

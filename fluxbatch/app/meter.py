@@ -104,7 +104,7 @@ class Meter:
 
     def _look(self) -> None:
         its, desk, account = self._measures, self._desk, self._desk.account
-        its.usd = {"charged": account.cost_usd, "unknown": account.unknown_usd}
+        its.usd = {"charged": round(account.cost_usd, 6), "unknown": round(account.unknown_usd, 6)}
         its.stored, its.lost = account.stored, account.lost
         its.in_flight, its.leases, its.limit = desk.in_flight, desk.owed, desk.limiter.limit
         lease = self._engine.first_to_die

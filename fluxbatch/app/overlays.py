@@ -6,15 +6,17 @@ asked to remake or not: the same seed, the same prompt, the same fingerprint, no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.disk.earlier import keep_earlier
+from fluxbatch.adapters.disk.earlier import earlier_name
 from fluxbatch.app.remakes import RemakeFile
 from fluxbatch.app.verdicts import VerdictFile, folder_of, own_name
+from fluxbatch.errors import PhotoError
 from fluxbatch.model.review import Verdict
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.overlay import Overlay, Rejected
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Json, Stored
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.remakes import Remake, Remakes
+    from fluxbatch.ports import Sink
 
 __all__ = ["Remaking", "find_rejected", "lay_over"]
 
@@ -48,7 +51,7 @@ def lay_over(intake: Intake, request: RunRequest, paths: Paths) -> None:
         folder = folder_of(paths, name, simulated=request.simulate)
         file = RemakeFile(folder)
         file.refresh()
-        overlay = intake.overlays[name] = Overlay(file.remakes, file=str(file.path))
+        overlay = intake.overlays[name] = Overlay(file.remakes, file=str(file.path), asks_for=intake.asks_for)
         if request.settings.remake_rejected:
             verdicts = _verdicts(folder)
             overlay.max_rounds = request.settings.max_rounds
@@ -95,7 +98,7 @@ class Remaking:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._new: dict[str, list[Remake]] = {}
-        self._giving_way: list[Stored] = []
+        self._giving_way: dict[str, Stored] = {}
 
     def note(self, one: Decided) -> None:
         """Take a job that was decided on."""
@@ -104,18 +107,21 @@ class Remaking:
             return
         stored = one.record.stored if one.record is not None else None
         if stored is not None and stored.sha256 == remake.sha256:
-            self._giving_way.append(stored)
+            self._giving_way[earlier_name(stored.sha256)] = stored
         if one.job.id in self._intake.overlays[one.job.manifest].decided:
             self._new.setdefault(one.job.manifest, []).append(remake)
 
-    async def put_on_record(self, request: RunRequest, paths: Paths) -> None:
+    async def put_on_record(self, request: RunRequest, paths: Paths, sink: Sink) -> None:
         """Keep the images that give way, then write down what is new, before anything is sent.
 
         Raises:
             StorageError: it can't be written.
         """
-        for stored in self._giving_way:
-            await anyio.to_thread.run_sync(keep_earlier, paths.out, stored)
+        kept = await sink.taken(list(self._giving_way))
+        for name, stored in self._giving_way.items():
+            if name not in kept:
+                with suppress(PhotoError):  # what is gone or was edited can't be kept
+                    await sink.copy(stored, name)
         for name, remakes in self._new.items():
             folder = await anyio.to_thread.run_sync(partial(folder_of, paths, name, simulated=request.simulate))
             await anyio.to_thread.run_sync(RemakeFile(folder).append, remakes)

@@ -229,7 +229,9 @@ def _compare(row: FilledRow, one: Reviewed, wish: Remake | None, by: str, *, by_
 
 
 def _has_seen(row: FilledRow, at: str) -> bool:
-    """Whether who filled in a row had seen what was said then."""
+    """Whether who filled in a row had seen what was said then; a table that doesn't tell is taken at its word."""
+    if row.seen_at is None:
+        return True
     return bool(row.seen_at) and read_moment(row.seen_at) >= read_moment(at)
 
 

@@ -11,10 +11,11 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.stores import open_bucket, probe
 from fluxbatch.app.aftermath import Aftermath
 from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
-from fluxbatch.app.folder import Paths, find_out
+from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
@@ -28,7 +29,7 @@ from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
+from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
@@ -37,6 +38,7 @@ from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -53,6 +55,7 @@ _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
 _PAGE_EVERY_S: Final = 0.5
+_PROBE_PATIENCE_S: Final = 10.0
 
 
 class RunOutcome:
@@ -119,7 +122,7 @@ class _Run:
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
-            if not known and not intake.locks and lacks_key(request):
+            if not known and lacks_key(request):
                 await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
@@ -127,7 +130,7 @@ class _Run:
         """Read what is asked for, and find the folder. A new one is only made for what can be run."""
         request = self._request
         intake.stage()
-        paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
+        paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
         known = paths.has_ledger()
         lay_over(intake, request, paths)
         if not known:
@@ -138,7 +141,9 @@ class _Run:
         request = self._request
         kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
-            folder = await stack.enter_async_context(hold(paths, run_id=self._run_id, kind=kind))
+            folder = await stack.enter_async_context(
+                hold(paths, run_id=self._run_id, kind=kind, ca_file=request.ca_file)
+            )
             base_url, key = request.base_url, request.api_key
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
@@ -161,7 +166,11 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
+                trouble = await _trouble_of(folder, request.ca_file)
+                # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
+                if trouble is not None:
+                    raise trouble
                 await self._carry(desk)
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
@@ -228,7 +237,7 @@ class _Run:
             desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
         elif hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
-        await remaking.put_on_record(request, folder.paths)
+        await remaking.put_on_record(request, folder.paths, folder.sink)
         await survey.enlist(folder.ledger)
         return quote
 
@@ -238,7 +247,7 @@ class _Run:
             desk.ends_at = self._begun + settings.max_runtime_s
         quote.carried_usd = desk.budget.carried
         if hooks.started is not None:
-            _tell(hooks.started, folder.paths.out, quote)
+            _tell(hooks.started, folder.paths.place, quote)
         desk.note(
             RunStarted(
                 at=self._clock.now(),
@@ -303,6 +312,21 @@ async def _tell_progress(tell: Callable[[Progress], None], every_s: float, watch
     while True:
         await anyio.sleep(every_s)
         _tell(tell, watch.look())
+
+
+async def _trouble_of(folder: HeldFolder, ca_file: Path | None) -> StorageError | None:
+    """What keeps images from landing in an object store, tried with a tiny one; soon, since somebody waits for it."""
+    store = folder.store
+    if store is not None:
+        bucket = await _in_thread(
+            partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_PROBE_PATIENCE_S)
+        )
+        try:
+            await probe(bucket)
+            store.bucket.learn(bucket)
+        except StorageError as error:
+            return error
+    return None
 
 
 def _promised_s(quote: Quote) -> float:

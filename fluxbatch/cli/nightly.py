@@ -64,7 +64,8 @@ _OPTIONS: Final = (
         envvar="FLUXBATCH_NOTIFY_COMMAND",
         metavar="COMMAND",
         default="",
-        help="At the end, run this with the summary as JSON on its standard input; no shell is involved.",
+        help="At the end, run this with the summary as JSON on its standard input; no shell is involved"
+        " (or FLUXBATCH_NOTIFY_COMMAND).",
     ),
 )
 
@@ -102,13 +103,17 @@ class Notifier:
         import orjson
 
         body = orjson.dumps(dict(facts))
-        with suppress(KeyboardInterrupt):  # in a hurry: the run itself is over
-            if self._url:
-                self._post(body)
-            if self._command:
-                self._call(body)
+        for way in (self._post, self._call):
+            try:
+                way(body)
+            except KeyboardInterrupt:  # in a hurry: the run itself is over
+                return
+            except Exception as error:  # noqa: BLE001  # its words may hold the address
+                _say(f"nobody was told: {type(error).__name__}")
 
     def _post(self, body: bytes) -> None:
+        if not self._url:
+            return
         import anyio
 
         from fluxbatch.adapters.http.notice import post_notice
@@ -118,6 +123,8 @@ class Notifier:
             _say(f"the notification was not taken: {lost}")
 
     def _call(self, body: bytes) -> None:
+        if not self._command:
+            return
         import subprocess
 
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}

@@ -205,7 +205,7 @@ class Engine:
         self._too_dear.clear()
         self._heed_canary()
         while (
-            self._hours.open(self._queue.models())
+            self._hours.open(self._queue.models)
             and self._has_time()
             and desk.stop is None
             and desk.admission(self._load())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sized
+    from collections.abc import Callable, Sized
 
     from fluxbatch.engine.desk import Desk
 
@@ -22,10 +22,10 @@ class Hours:
         self._desk = desk
         self._closes_at = 0.0
 
-    def open(self, waiting: Sized) -> bool:
+    def open(self, waiting: Callable[[], Sized]) -> bool:
         """Whether something may be sent; if not, and something waits to be, that is a reason to stop."""
         desk = self._desk
-        if desk.window is None or not len(waiting) or desk.window.is_open(desk.clock.now()):
+        if desk.window is None or not len(waiting()) or desk.window.is_open(desk.clock.now()):
             return True
         desk.ask_to_stop(desk.window.stop(desk.clock.now()))
         return False

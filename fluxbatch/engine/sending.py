@@ -81,6 +81,7 @@ class Sending:
         except StorageError as error:
             desk.stop_for_storage(error)
         finally:
+            self._inputs.release(job.id)
             self._trouble.ended(ticket, None)
             desk.in_flight -= 1
             desk.budget.settle(job.price or 0.0, charge, desk.clock.now())
@@ -149,7 +150,7 @@ class Sending:
         desk, job = self._desk, record.job
         landing = await desk.insist(lambda: desk.sink.adopt(answer.path))
         try:
-            stored = await desk.insist(lambda: landing.commit(job.filename))
+            stored = await desk.insist(lambda: landing.commit(job.filename, job))
             stored = made_for(job, stored)
         except DeliveryError as error:
             verdict = judge(Complaint(200, message=str(error)))

@@ -135,6 +135,11 @@ class Summary:
     flags: Mapping[str, int] = field(default_factory=dict)
     forgiven: str = ""
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether something is left for a reason, also for one that the caller lets pass."""
+        return self.stop is not None and (self.exit_code >= 3 or bool(self.forgiven and self.pending))
+
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""
         facts = asdict(self)

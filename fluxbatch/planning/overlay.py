@@ -14,7 +14,7 @@ from fluxbatch.planning.remakes import Remake, Remakes, round_seed
 from fluxbatch.planning.reviews import moment_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Overlay", "Rejected"]
 
@@ -47,6 +47,7 @@ class Overlay:
         by: who decides now.
         now_s: when, epoch seconds.
         file: where it is kept, for messages.
+        asks_for: tells which of some ids there are.
         standing: by id, what stands in for the manifest, as far as jobs were looked at.
         decided: by id, what is new of that, to be put on record before anything is sent.
     """
@@ -57,6 +58,7 @@ class Overlay:
     by: str = ""
     now_s: float = 0.0
     file: str = ""
+    asks_for: Callable[[Sequence[str]], set[str]] = set
     standing: dict[str, Remake] = field(default_factory=dict)
     decided: dict[str, Remake] = field(default_factory=dict)
 
@@ -64,6 +66,14 @@ class Overlay:
     def empty(self) -> bool:
         """Whether all goes by the manifest."""
         return not self.remakes.decided and not self.rejected
+
+    def former(self, job_id: str, base: str) -> str:
+        """The id of a job that was made again and is gone, if this one is written just like it; else empty."""
+        if job_id in self.standing:
+            return ""
+        names = [name for name in self.remakes.namesakes(base) if name != job_id]
+        asked = self.asks_for(names) if names else set()
+        return next((name for name in names if name not in asked), "")
 
     def settle(
         self,

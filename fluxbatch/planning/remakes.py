@@ -96,6 +96,7 @@ class Remakes:
         # the latest line, with what it is compared by: of decisions by job and base, of wishes by job and image
         self._decided: dict[tuple[str, str], tuple[tuple[datetime, bytes], Remake]] = {}
         self._wishes: dict[tuple[str, str], tuple[tuple[datetime, bytes], Remake]] = {}
+        self._by_base: dict[str, dict[str, None]] = {}
         self._rounds: dict[str, dict[tuple[str, int], Remake]] = {}
         for remake in remakes:
             self.add(remake)
@@ -105,6 +106,7 @@ class Remakes:
         rank = (read_moment(remake.at), remake_line(remake))
         if remake.round:
             known, key = self._decided, (remake.id, remake.base)
+            self._by_base.setdefault(remake.base, {})[remake.id] = None
             self._rounds.setdefault(remake.id, {})[remake.at, remake.round] = remake
         else:
             known, key = self._wishes, (remake.id, remake.sha256)
@@ -120,6 +122,10 @@ class Remakes:
         """What stands in for the job that a manifest has like this."""
         found = self._decided.get((job_id, base))
         return None if found is None else found[1]
+
+    def namesakes(self, base: str) -> list[str]:
+        """The ids for which something stands in for a job that is written like this."""
+        return list(self._by_base.get(base, ()))
 
     def rounds(self, job_id: str) -> list[Remake]:
         """All that was decided for a job, the first round first; each names the image that gave way."""

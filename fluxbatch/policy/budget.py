@@ -96,7 +96,8 @@ class Budget:
         if self._allowance is None:
             return 0.0
         begun = self._allowance.begins(now)
-        earlier = self._earlier[1] if self._earlier[0] == begun else 0.0
+        # also if the clock was put back, over the beginning of a period
+        earlier = self._earlier[1] if begun <= self._earlier[0] else 0.0
         return earlier + sum(usd for quarter, usd in self._spent_at.items() if quarter * QUARTER_S >= begun)
 
     def period_stop(self, usd: float, now: float) -> Stop | None:

@@ -75,7 +75,7 @@ class Annotations:
 
     def run(self, summary: Summary) -> None:
         """Take what became of the run as a whole."""
-        if summary.stop is not None and summary.pending:
+        if summary.stop is not None and summary.stopped_early:
             mark: Mark = "warning" if summary.forgiven else "error"
             words = f"stopped early with {summary.pending} still to make: {summary.stop.message}"
             self._add(mark, f"{words}\n{summary.stop.remedy}".strip(), None, f"fluxbatch: {summary.stop_reason}")

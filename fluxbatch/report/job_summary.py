@@ -54,7 +54,7 @@ class JobSummary:
         maybe = f"{usd(summary.unknown_usd)} ({summary.unknown_charges:,})" if summary.unknown_charges else "–"
         cells = [*(f"{number:,}" for number in numbers), usd(summary.cost_usd), maybe, f"{summary.lost:,}"]
         lines += [f"| {' | '.join(cells)} |", ""]
-        if summary.stop is not None and summary.pending:
+        if summary.stop is not None and summary.stopped_early:
             lines += [f"**Stopped early** ({escaped(summary.stop_reason)}): {escaped(summary.stop.message)}\n"]
             lines += [f"{escaped(summary.stop.remedy)}\n"] if summary.stop.remedy else []
         if summary.forgiven:

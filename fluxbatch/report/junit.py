@@ -75,7 +75,7 @@ class JUnitFile:
 
     def close(self, summary: Summary | None = None) -> None:
         """Put it in place."""
-        if summary is not None and summary.stop is not None and summary.pending and not summary.forgiven:
+        if summary is not None and summary.stop is not None and summary.stopped_early and not summary.forgiven:
             self.complain(summary.stop_reason, f"{summary.stop.message}\n{summary.stop.remedy}".strip())
         self._file.write(b"</testsuite></testsuites>\n")
         counts = " ".join(f'{name}="{number}"' for name, number in self._counts.items())

@@ -25,7 +25,7 @@ _FLAG_WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
+def summary_lines(summary: Summary, out: Path | str, *, command: str = "") -> list[str]:
     """What a person wants to know: made, unchanged, failed and why, spent, how close it was, where the files are.
 
     ``command``: what was run, so that remedies which are options can be copied as a whole.
@@ -45,7 +45,7 @@ def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str
         lines.append(f"fetched in time: {share}, median {summary.url_age_p50_s or 0.0:.1f} s")
     if summary.refused:
         lines.append(_limits(summary))
-    if summary.stop is not None and (summary.exit_code >= 3 or (summary.forgiven and summary.pending)):
+    if summary.stop is not None and summary.stopped_early:
         # the message of a signal is about what follows it
         words = summary.stop.reason.replace("_", " ") if summary.exit_code > 100 else summary.stop.message
         before = f" (before that: {summary.stop.before})" if summary.stop.before else ""

@@ -328,7 +328,12 @@ def test_the_step_of_the_action(tmp_path: Path, name: str, code: int) -> None:
     write_rows(tmp_path / manifest, 2)
     step = ACTION["runs"]["steps"][-1]
     inputs = {name: str(facts.get("default", "")) for name, facts in ACTION["inputs"].items()}
-    inputs |= {"command": name, "manifest": manifest, "args": "--simulate" if name != "validate" else "", "out": "o ut"}
+    inputs |= {
+        "command": name,
+        "manifest": manifest,
+        "args": "--simulate\n  --concurrency 4\n" if name != "validate" else "",
+        "out": "o ut",
+    }
     values = {key: inputs[said[len("${{ inputs.") : -len(" }}")]] for key, said in step["env"].items()}
     files = {key: str(tmp_path / key) for key in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     env = {**os.environ, **values, **files, "PATH": f"{tool.parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPO)}

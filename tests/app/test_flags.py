@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fluxbatch.app.flags import FlagFinder
+from fluxbatch.errors import StorageError
+from fluxbatch.model.flags import Flag
+from fluxbatch.model.job import Record, Stored
+from fluxbatch.model.state import JobState
+from fluxbatch.testing import MemoryLedger, MemoryMemo, make_job
 from tests.app.stage import Ran, opened, results, run_command
 from tests.odd_api import noise, odd_api, plain
 
@@ -128,6 +134,23 @@ def test_counts_are_of_the_jobs_of_the_run(api: dict[str, str], first: Path) -> 
     ran = run_command("run", "jobs.json", "-o", "out", "--only", "wide", "--json", cwd=first, env=api)
     assert (ran.code, ran.summary["total"], ran.summary["flags"]) == (0, 1, {"size": 1})
     assert flags_of(first / "out") == FLAGS
+
+
+class NoRoom(MemoryLedger):
+    """Nothing can be sorted, and nothing recalled."""
+
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        raise StorageError(f"no room for {limit} of them")
+
+
+async def test_what_can_not_be_found_out_is_no_error(tmp_path: Path) -> None:
+    stored = Stored("a.png", "ab" * 32, 100, 512, 512)
+    record = Record(make_job(fields={"size": "1024x1024"}), JobState.STORED, stored=stored)
+    memo = MemoryMemo()
+    memo.put({"blank:" + stored.sha256: b"\xff\xfe"})
+    for folder in (tmp_path, tmp_path / "none"):
+        [found] = await FlagFinder(NoRoom(), memo, folder).find([record])
+        assert found[Flag.SIZE] == {"asked": "1024x1024", "got": "512x512"}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -44,7 +44,8 @@ def folder(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (out / ".results.jsonl.12.new").write_bytes(b"old")
     age(out / ".results.jsonl.12.new", 40)
     (out / ".results.jsonl.34.new").write_bytes(b"young")
-    (out / "mine.new").write_bytes(b"not ours")
+    (out / ".mine.new").write_bytes(b"not ours")
+    age(out / ".mine.new", 40)
     (state / "rescue.jsonl").write_text("")
     for path in (state / "fitted").iterdir():
         age(path, 40)

@@ -205,6 +205,25 @@ def test_an_image_that_somebody_edited_is_neither_replaced_nor_kept_under_a_wron
     assert not list(out.rglob(f"{first['sha256']}.*"))
 
 
+def test_a_job_that_got_another_id_is_copied_once_it_has_that_in_both_files(api: Api, tmp_path: Path) -> None:
+    manifest(tmp_path, 2)
+    out = tmp_path / "jobs-out"
+    made(api, tmp_path)
+    say(out, "rejected", "job-0")
+    made(api, tmp_path, "--remake", "rejected")
+    path = manifest(tmp_path, 2)
+    path.write_text(path.read_text().replace("job-0", "mug"))
+    said = run_command("plan", "jobs.json", cwd=tmp_path, env=api.environment).err
+    assert "[mug] is written as 'job-0' was, which was made again and is gone" in said
+    overlay = tmp_path / "remakes.jsonl"
+    assert str(overlay) in said
+    overlay.write_text(overlay.read_text().replace("job-0", "mug"))
+    plan = run_command("plan", "jobs.json", cwd=tmp_path, env=api.environment)
+    assert "was job-0, its image is copied" in plan.out
+    assert "is gone" not in plan.err
+    assert made(api, tmp_path).summary["charged"] == 0
+
+
 def test_rounds_that_are_used_up_are_told_and_cost_nothing(api: Api, tmp_path: Path) -> None:
     manifest(tmp_path, 1)
     out = tmp_path / "jobs-out"

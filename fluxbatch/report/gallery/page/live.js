@@ -1,8 +1,8 @@
 "use strict";
 // How a run stands, above its jobs: counts, pace, money, what landed last, what failed last, and a button that stops it.
 FLUXBATCH.learn({
-  en: { preparing: "Reading what is asked for …", running: "Running", stopping: "Stopping: waits for {0} in flight and {1} to be fetched, {2} s so far", ended: "The run is over (exit code {0}).", calledOff: "The run was called off.", afterwards: "This page is served no longer; fluxbatch review --serve shows the images again.", stop: "Stop the run", stopSure: "Sure? What is in flight is finished and fetched", stopFailed: "It could not be stopped: {0}", madeOf: "{0} of {1} made", failedCount: "{0} failed", flight: "{0} in flight", waiting: "{0} waiting for delivery", pace: "{0} a minute", left: "{0} left", limitNow: "limit {0} at a time", limitUp: "was {0}: answers got through", limitDown: "was {0}: a rate limit was met", spent: "${0} spent", spentOf: "${0} of ${1}", maybe: "${0} maybe billed", oldest: "oldest URL {0} s of {1} s", latest: "Latest images", failures: "Last failures", live: "Run" },
-  zh: { preparing: "正在读取任务……", running: "运行中", stopping: "正在停止：等待 {0} 个响应、{1} 张图像下载，已 {2} 秒", ended: "运行已结束（退出码 {0}）。", calledOff: "运行已取消。", afterwards: "此页面不再提供服务；可用 fluxbatch review --serve 再次查看图像。", stop: "停止运行", stopSure: "确定？进行中的请求会完成并取回", stopFailed: "无法停止：{0}", madeOf: "已生成 {0} / {1}", failedCount: "失败 {0}", flight: "进行中 {0}", waiting: "待下载 {0}", pace: "每分钟 {0} 张", left: "剩余 {0}", limitNow: "并发上限 {0}", limitUp: "原为 {0}：响应正常", limitDown: "原为 {0}：遇到限流", spent: "已花费 ${0}", spentOf: "${0} / ${1}", maybe: "${0} 可能已计费", oldest: "最旧链接 {0} 秒 / {1} 秒", latest: "最新图像", failures: "最近失败", live: "运行" },
+  en: { preparing: "Reading what is asked for …", running: "Running", stopping: "Stopping: waits for {0} in flight and {1} to be fetched, {2} s so far", ended: "The run is over (exit code {0}).", calledOff: "The run was called off.", afterwards: "This page is served no longer; fluxbatch review --serve shows the images again.", stop: "Stop the run", stopSure: "Sure? What is in flight is finished and fetched", stopFailed: "It could not be stopped: {0}", madeOf: "{0} of {1} made", failedCount: "{0} failed", flight: "{0} in flight", waiting: "{0} waiting for delivery", pace: "{0} a minute", left: "{0} left", limitNow: "limit {0} at a time", limitWas: "was {0}: {1}", spent: "${0} spent", spentOf: "${0} of ${1}", maybe: "${0} maybe billed", oldest: "oldest URL {0} s of {1} s", latest: "Latest images", failures: "Last failures", live: "Run" },
+  zh: { preparing: "正在读取任务……", running: "运行中", stopping: "正在停止：等待 {0} 个响应、{1} 张图像下载，已 {2} 秒", ended: "运行已结束（退出码 {0}）。", calledOff: "运行已取消。", afterwards: "此页面不再提供服务；可用 fluxbatch review --serve 再次查看图像。", stop: "停止运行", stopSure: "确定？进行中的请求会完成并取回", stopFailed: "无法停止：{0}", madeOf: "已生成 {0} / {1}", failedCount: "失败 {0}", flight: "进行中 {0}", waiting: "待下载 {0}", pace: "每分钟 {0} 张", left: "剩余 {0}", limitNow: "并发上限 {0}", limitWas: "原为 {0}：{1}", "another model is asked for": "用到了另一个模型", "answers got through": "响应正常", "one more than found so far is tried": "试探更多一个", "a rate limit was met": "遇到限流", "fewer were refused as well": "更少时也被拒绝", spent: "已花费 ${0}", spentOf: "${0} / ${1}", maybe: "${0} 可能已计费", oldest: "最旧链接 {0} 秒 / {1} 秒", latest: "最新图像", failures: "最近失败", live: "运行" },
 });
 (() => {
   const { say, make, served, usd } = FLUXBATCH;
@@ -23,7 +23,7 @@ FLUXBATCH.learn({
   // Why the limit changed, in the reader's language: it is told in English, as the terminal shows it.
   function why(text) {
     const [, before, cause] = text.match(/^was (\d+): (.*)$/) || [];
-    return before === undefined ? text : say(cause.includes("rate limit") ? "limitDown" : "limitUp", before);
+    return before === undefined ? text : say("limitWas", before, say(cause));
   }
   function parts() {
     const p = progress, spent = p.carried_usd + p.spent_usd + p.unknown_usd;
