@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import pytest
 from fluxbatch.adapters.disk.delivery import FolderDestination
 from fluxbatch.model.job import Stored
 from fluxbatch.ports import Delivered
-from tests.app.stage import jobs_into, results, run_command, sha256, write_rows
+from tests.app.stage import command, jobs_into, results, run_command, sha256, wait_for, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,6 +109,25 @@ def test_what_has_the_name_already_is_left_alone_unless_force_is_said(out: Path,
     assert (tmp_path / "elsewhere").read_text() == "mine too"
     assert not (to / names[1]).is_symlink()
     assert not list(to.rglob("*.part"))
+
+
+def test_an_export_that_was_killed_is_taken_up_by_the_next(out: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    stuck = out / results(out)[2]["file"]
+    data = stuck.read_bytes()
+    stuck.unlink()
+    os.mkfifo(stuck)
+    process = subprocess.Popen(command("export", out, "--to", to), cwd=tmp_path)
+    try:
+        # three are there, and one waits for its bytes
+        wait_for(lambda: to.exists() and len(list(to.glob("*.jpg"))) == 3 and len(list(to.glob(".*.part"))) == 1)
+    finally:
+        process.kill()
+        process.wait()
+    stuck.unlink()
+    stuck.write_bytes(data)
+    assert facts(export(out, "--to", to, "--json"))["copied"] == 1
+    assert files(to) == {line["file"]: line["sha256"] for line in results(out)}
 
 
 def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(out: Path, tmp_path: Path) -> None:
@@ -216,6 +236,7 @@ def test_parquet_keeps_its_kinds(api: Api, tmp_path: Path) -> None:
     assert table["stock"].to_pylist() == [1, None]
 
 
+@pytest.mark.slow
 def test_a_catalogue_has_each_row_of_its_table_for_each_job(tmp_path: Path) -> None:
     folder = jobs_into(tmp_path / "jobs") / "catalogue"
     assert run_command("run", "catalogue.yaml", "--simulate", "--limit", "2", "-q", cwd=folder).code == 0
