@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
     from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
+    from fluxbatch.model.limits import LimitCause
 
 __all__ = [
     "Clock",
@@ -421,6 +422,13 @@ class Ledger(Protocol):
         """The newest run, if there was one."""
         ...
 
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment (epoch seconds), the oldest first.
+
+        One that never ended was over when the next one began.
+        """
+        ...
+
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
         ...
@@ -481,6 +489,8 @@ class Ledger(Protocol):
     async def advance(self, step: Step) -> None:
         """Compare-and-set one transition, and add its charge to the job and to the run.
 
+        It is seen through: whoever is cancelled meanwhile is so at the next await after it.
+
         Raises:
             StepRefused: the job is not in ``step.frm``, or ``NEXT`` does not allow ``step.to``; nothing was changed.
             StorageError: it can't be written; nothing was changed.
@@ -504,6 +514,13 @@ class Ledger(Protocol):
 
     async def tally(self, run_id: str = "") -> Tally:
         """Counts over the present jobs, or over those that this run planned and selected."""
+        ...
+
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record as STORED: by sha256, the ids first and last planned of them.
+
+        At most ``limit`` images; memory holds no more than those.
+        """
         ...
 
     def rows(self) -> AsyncIterator[Record]:
@@ -606,7 +623,12 @@ class Limiter(Protocol):
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight, over all models that were asked for."""
+        """How many requests may be in flight, over all models that were asked for; at least 1."""
+        ...
+
+    @property
+    def limit_cause(self) -> LimitCause:
+        """What changed ``limit`` last."""
         ...
 
     def learned(self) -> Mapping[str, int]:

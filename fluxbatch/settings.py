@@ -21,7 +21,16 @@ KEY_VARIABLES: Final = ("FLUXBATCH_API_KEY", "APIYI_API_KEY")
 
 IfUnsure = Literal["resend", "hold"]
 
-_AT_LEAST_ONE: Final = ("concurrency", "downloads", "max_attempts", "rpm", "canary", "max_rounds")
+_AT_LEAST_ONE: Final = (
+    "concurrency",
+    "downloads",
+    "max_attempts",
+    "rpm",
+    "canary",
+    "max_rounds",
+    "stop_after_failures",
+)
+_SHARES: Final = ("canary_share", "fail_under")
 _POSITIVE: Final = ("request_timeout_s", "upload_stall_s", "download_stall_s", "outage_s", "first_answer_s")
 
 
@@ -40,6 +49,10 @@ class Settings:
         max_cost_usd: never to be exceeded by one request, maybe-billed ones included; what unfinished runs before this
             one have spent counts.
         max_runtime_s: seconds after which everything should have landed; sending ends early enough for that.
+        window: hours of the day in which requests are sent, as ``01:00-06:00``; empty for all.
+        budget: USD for a day, a week or a month, as ``900/month``, over all runs of a folder; empty for any.
+        timezone: of window and budget, as ``Asia/Shanghai``; empty for this machine's.
+        wait: for the window to open, before anything else; without it, a run outside it sends nothing.
         rpm: requests that may start in any minute, over all models; None for no such limit.
         if_unsure: whether a job whose outcome is unknown is sent once more, or held.
         retry: failures to try again although they would stay (``altered`` for outputs that someone edited is apart).
@@ -47,6 +60,9 @@ class Settings:
         limit: images to make at most; 0 only fetches what is owed.
         canary: jobs that go ahead of the others, which are sent once these have ended; None for none.
         canary_share: how many of them may fail, as a share, for the others to follow.
+        stop_after_failures: jobs that may fail until nothing more is sent; None for any number.
+        fail_under: share of the images that has to be there for exit code 0; None for all.
+        ok_if: stop reasons with which a run is as good as one that went through.
         only: shell patterns of ids; the others are left as they are, unless those need them.
         sample: so many jobs, by chance, and what they need; None for all.
         sample_seed: the same one gives the same sample.
@@ -66,6 +82,10 @@ class Settings:
     max_attempts: int = 5
     max_cost_usd: float | None = None
     max_runtime_s: float | None = None
+    window: str = ""
+    budget: str = ""
+    timezone: str = ""
+    wait: bool = False
     rpm: int | None = None
     if_unsure: IfUnsure = "resend"
     retry: frozenset[Reason] = frozenset()
@@ -73,6 +93,9 @@ class Settings:
     limit: int | None = None
     canary: int | None = None
     canary_share: float = 0.2
+    stop_after_failures: int | None = None
+    fail_under: float | None = None
+    ok_if: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
     sample: int | None = None
     sample_seed: int = 0
@@ -98,10 +121,15 @@ class Settings:
             raise UsageError(f"max_runtime_s is {self.max_runtime_s}", remedy="it must be above 0 seconds")
         if self.limit is not None and self.limit < 0:
             raise UsageError(f"limit is {self.limit}", remedy="it must be 0 or more")
-        if not 0 <= self.canary_share <= 1:
-            raise UsageError(f"canary_share is {self.canary_share}", remedy="it must be between 0 and 1")
+        self._check_shares()
         if self.if_unsure not in get_args(IfUnsure):
             raise UsageError(f"if_unsure is {self.if_unsure!r}", remedy="it is 'resend' or 'hold'")
+
+    def _check_shares(self) -> None:
+        for name in _SHARES:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}", remedy="it must be between 0 and 1")
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 __all__ = ["SystemClock"]
 
 
 class SystemClock:
-    """Wall clock and event loop clock."""
+    """Wall clock and monotonic clock."""
 
     def now(self) -> float:
         """Epoch seconds."""
         return time.time()  # noqa: TID251  # here is where time comes in
 
     def monotonic(self) -> float:
-        """Seconds of the event loop's clock, so that waits and decisions agree."""
-        return asyncio.get_running_loop().time()
+        """Seconds of the clock that event loops go by as well, so that waits and decisions agree."""
+        return time.monotonic()

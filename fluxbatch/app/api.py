@@ -96,7 +96,10 @@ class ResultError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One line of ``results.jsonl``; ``path`` is the image on disk, None unless ``status`` is ``stored``."""
+    """One line of ``results.jsonl``; ``path`` is the image on disk, None unless ``status`` is ``stored``.
+
+    ``flags``: hints that the image may not be what was asked for, words of ``fluxbatch.model.flags.Flag``.
+    """
 
     id: str
     status: Literal["stored", "failed", "pending"]
@@ -122,6 +125,8 @@ class Result:
     simulated: bool
     meta: dict[str, Any]
     error: ResultError | None
+    flags: list[str] = field(default_factory=list)
+    flag_details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fluxbatch.adapters.fitting import PillowFitter
 from fluxbatch.adapters.http import GatewayProvider, HttpFetcher, Network
 from fluxbatch.adapters.http.connect import check_base_url, is_loopback
 from fluxbatch.engine import Desk
+from fluxbatch.errors import UsageError
 from fluxbatch.model.flux import known_models
 from fluxbatch.policy.budget import Budget
 from fluxbatch.policy.limits import AdaptiveLimiter
@@ -25,23 +26,48 @@ from fluxbatch.telemetry.logs import Observers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from fluxbatch.app.calendar import Calendar
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
 
-__all__ = ["compose"]
+__all__ = ["compose", "networks"]
+
+
+def networks(request: RunRequest, proxies: Mapping[str, str]) -> tuple[Network, Network]:
+    """The networks of requests and of results; ``proxies``: of the environment, by scheme.
+
+    Raises:
+        UsageError: an address of a proxy or the file of certificates is wrong.
+    """
+    network = Network(ca_file=request.ca_file, proxies=proxies)
+    if not request.download_proxy:
+        return network, network
+    own = {} if request.download_proxy == "direct" else dict.fromkeys(("http", "https"), request.download_proxy)
+    try:
+        return network, Network(ca_file=request.ca_file, proxies=own)
+    except UsageError as error:
+        remedy = "it looks like --download-proxy http://proxy:3128; SOCKS needs a local http-to-SOCKS bridge"
+        raise UsageError(f"--download-proxy: {error.message}", remedy=remedy) from None
 
 
 @asynccontextmanager
 async def compose(
-    request: RunRequest, folder: HeldFolder, *, run_id: str, base_url: str, key: str, learned: Mapping[str, int]
+    request: RunRequest,
+    folder: HeldFolder,
+    *,
+    run_id: str,
+    base_url: str,
+    key: str,
+    learned: Mapping[str, int],
+    calendar: Calendar,
 ) -> AsyncIterator[Desk]:
     """The desk of a run against a real API or the simulator; connections are closed at the end.
 
-    ``learned``: limits that an earlier run met.
+    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent.
     """
     settings, clock = request.settings, SystemClock()
     url = check_base_url(base_url)
-    network = Network(ca_file=request.ca_file, proxies=urllib.request.getproxies())
+    network, for_results = networks(request, {} if request.simulate else urllib.request.getproxies())
     provider = GatewayProvider(
         url,
         key,
@@ -51,7 +77,7 @@ async def compose(
         spool=folder.paths.landing,
         settings=settings,
     )
-    fetcher = HttpFetcher(network=network, clock=clock, settings=settings, local=is_loopback(url.host or ""))
+    fetcher = HttpFetcher(network=for_results, clock=clock, settings=settings, local=is_loopback(url.host or ""))
     places = await anyio.to_thread.run_sync(default_places, folder.paths.ledger)
     fitter = PillowFitter(folder.paths.fitted)
     await anyio.to_thread.run_sync(fitter.sweep)
@@ -67,7 +93,8 @@ async def compose(
             observer=Observers([folder.events, *request.hooks.observers]),
             settings=settings,
             limiter=AdaptiveLimiter(settings.concurrency, by_model=ceilings, learned=learned, rpm=settings.rpm),
-            budget=Budget(settings.max_cost_usd),
+            budget=Budget(settings.max_cost_usd, calendar.allowance),
+            window=calendar.window,
             outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
             rng=SystemRandom(),
             rescue=FileRescue(places),

@@ -122,11 +122,8 @@ def _proxy_check(network: Network, url: URL, proxies: dict[str, str]) -> Check:
     way = network.proxy(url).url
     if way is not None:
         return Check.ok("proxy", f"{clean(url.host or '')} is reached through {clean(str(way.origin()))}")
-    unused = sorted(name for name in proxies if name not in {"http", "https", "no"})
-    if unused and not {"http", "https"} & proxies.keys():
-        names = ", ".join(f"{clean(name, limit=40).upper()}_PROXY" for name in unused[:3])
-        return Check.warning("proxy", f"{names} is set and not used: the way is direct", "set HTTPS_PROXY instead")
-    why = "it is exempt from the proxy that is set" if proxies.keys() - {"no"} else "no proxy is set"
+    is_set = proxies.keys() & {"http", "https", "all"}
+    why = "it is exempt from the proxy that is set" if is_set else "no proxy is set"
     return Check.ok("proxy", f"{clean(url.host or '')} is reached directly: {why}")
 
 

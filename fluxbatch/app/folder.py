@@ -91,6 +91,11 @@ class Paths:
         return self.state / "fitted"
 
     @property
+    def thumbnails(self) -> Path:
+        """Of pages that are served; may be deleted at any time."""
+        return self.state / "thumbnails"
+
+    @property
     def landing(self) -> Path:
         """Half-landed images, on the same filesystem as the output."""
         return self.out / STATE_FOLDER / "landing"

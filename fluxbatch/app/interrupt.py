@@ -38,6 +38,11 @@ class Interrupter:
         """There is nothing to finish (any more)."""
         self._desk, self._scope = None, self._outer
 
+    def stop(self) -> None:
+        """Do what the first Ctrl-C does; after a signal, nothing."""
+        if not self.exit_code:
+            self._take(signal.SIGINT)
+
     async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take signals until cancelled."""
         # under nohup it is ignored already, and stays so

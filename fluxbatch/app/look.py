@@ -12,6 +12,7 @@ import anyio.to_thread
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.cache import photo_memo
+from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.folder import STATE_FOLDER, Paths
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
@@ -138,10 +139,14 @@ async def rewrite_results(paths: Paths) -> int:
     ledger = await open_ledger(paths)
     try:
         run = await ledger.last_run()
-        simulated = await ledger.kind() == "simulated"
-        return await write_results(
-            paths.results, ledger.rows(), run_id=run.id if run is not None else "", simulated=simulated
-        )
+        async with finding_flags(paths, ledger) as finder:
+            return await write_results(
+                paths.results,
+                ledger.rows(),
+                run_id=run.id if run is not None else "",
+                simulated=await ledger.kind() == "simulated",
+                find_flags=finder.find,
+            )
     finally:
         await ledger.close()
 
@@ -181,4 +186,5 @@ def _run_facts(run: RunRow) -> dict[str, Any]:
         "ended": run.ended_at is not None,
         "stop_reason": summary.get("stop_reason", ""),
         "exit_code": summary.get("exit_code"),
+        "flags": summary.get("flags", {}),
     }

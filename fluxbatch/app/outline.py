@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.quote import Quote
     from fluxbatch.settings import IfUnsure
 
-__all__ = ["Outline", "outline"]
+__all__ = ["NoLedger", "Outline", "outline"]
 
 _SHOWN_ORPHANS = 20
 
@@ -126,7 +126,7 @@ async def outline(request: RunRequest) -> Outline:
     async with AsyncExitStack() as stack:
         intake = await stack.enter_async_context(take_in(request, findings))
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
-        ledger: View = _NoLedger()
+        ledger: View = NoLedger()
         if await anyio.to_thread.run_sync(paths.has_ledger):
             known = SqliteLedger(paths.ledger, readonly=True)
             stack.push_async_callback(known.close)
@@ -259,7 +259,7 @@ class _Settled:
         return settled(record, interruption(record, if_unsure=self._if_unsure), record.run_id)
 
 
-class _NoLedger:
+class NoLedger:
     """What stands for the ledger of a folder that isn't there yet."""
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:  # noqa: ARG002  # the port's signature

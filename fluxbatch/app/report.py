@@ -12,7 +12,9 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk import turn
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
 from fluxbatch.errors import StorageError
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
@@ -20,10 +22,13 @@ from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
+    from fluxbatch.adapters.ledger import SqliteLedger
+    from fluxbatch.app.flags import FlagFinder
     from fluxbatch.app.folder import Paths
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Record
 
 __all__ = ["write_report"]
@@ -32,8 +37,13 @@ _CHUNK: Final = 500
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 
 
-async def write_report(paths: Paths) -> Path:
+async def write_report(paths: Paths, *, portable: bool = False, waits: Callable[[], None] = lambda: None) -> Path:
     """Write ``OUT/report`` anew and return its ``index.html``; a reader sees the last report or the whole new one.
+
+    Args:
+        paths: of the output folder.
+        portable: nothing points out of the folder, and names of other folders are left out.
+        waits: is called if another report is being written there, which is waited for.
 
     Raises:
         UsageError: there is no ledger.
@@ -41,14 +51,11 @@ async def write_report(paths: Paths) -> Path:
     """
     ledger = await open_ledger(paths)
     folder = paths.out / "report"
-    writing = _Writing(paths.out, folder)
+    writing = _Writing(paths.out, folder, portable)
     try:
         await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
-        run = await ledger.last_run()
-        writing.run_id = run.id if run is not None else ""
-        await writing.write(ledger.rows())
-        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
-        return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
+        async with turn(folder / ".lock", waits=waits):
+            return await _write(writing, ledger, paths)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} can't be written: {error.strerror or error}",
@@ -57,6 +64,18 @@ async def write_report(paths: Paths) -> Path:
     finally:
         with anyio.CancelScope(shield=True):
             await ledger.close()
+
+
+async def _write(writing: _Writing, ledger: SqliteLedger, paths: Paths) -> Path:
+    try:
+        run = await ledger.last_run()
+        writing.run_id = run.id if run is not None else ""
+        async with finding_flags(paths, ledger) as finder:
+            await writing.write(ledger.rows(), finder)
+        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
+        return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
+    finally:
+        with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writing.clean_up)
 
 
@@ -64,6 +83,7 @@ async def write_report(paths: Paths) -> Path:
 class _Writing:
     out: Path
     folder: Path
+    portable: bool
     run_id: str = ""
     _files: PageFiles = field(init=False)
     _made: dict[Path, bool] = field(default_factory=dict)
@@ -74,20 +94,23 @@ class _Writing:
     def __post_init__(self) -> None:
         self._files = PageFiles(self.folder)
 
-    async def write(self, rows: AsyncIterator[Record]) -> None:
+    async def write(self, rows: AsyncIterator[Record], finder: FlagFinder) -> None:
         page: list[Record] = []
         async for record in rows:
             page.append(record)
             if len(page) >= _CHUNK:
-                await self._add(page)
+                await self._add(page, await finder.find(page))
                 page = []
         if page:
-            await self._add(page)
+            await self._add(page, await finder.find(page))
 
-    async def _add(self, page: list[Record]) -> None:
+    async def _add(self, page: list[Record], flags: list[Flags]) -> None:
         wanted = dict.fromkeys(path for record in page for path in pictures_of(record, self.out))
         await self._shrink(path for path in wanted if path not in self._made)
-        entries = [entry_of(record, out=self.out, run_id=self.run_id, made=self._made) for record in page]
+        entries = [
+            entry_of(record, out=self.out, run_id=self.run_id, made=self._made, flags=found, portable=self.portable)
+            for record, found in zip(page, flags, strict=True)
+        ]
         for entry in entries:
             self._charged[entry["model"]] += entry.get("charged", 0)
             self._cost[entry["model"]] += entry.get("cost_usd", 0)

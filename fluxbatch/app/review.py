@@ -185,6 +185,10 @@ class Reviews:
         records = await self._ledger.recall(job_ids)
         return {job_id: await self._reviewed(record) for job_id, record in records.items() if record.stored is not None}
 
+    async def of(self, record: Record) -> Reviewed | None:
+        """What is said of a row's image, as far as that was taken in; None if it has no image."""
+        return None if record.stored is None else await self._reviewed(record)
+
     async def earlier(self, job_id: str) -> list[Earlier]:
         """The images of a job that were rejected and gave way to others, the first one first."""
         record = (await self._ledger.recall([job_id])).get(job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -10,11 +11,15 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.aftermath import Aftermath
+from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.interrupt import Interrupter
+from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
+from fluxbatch.app.meter import Meter, check_metrics_file
 from fluxbatch.app.overlays import Remaking, find_rejected, lay_over
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
-    from fluxbatch.model.summary import Summary
+    from fluxbatch.model.summary import Progress, Summary
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
 
@@ -47,6 +52,7 @@ T = TypeVar("T")
 _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
+_PAGE_EVERY_S: Final = 0.5
 
 
 class RunOutcome:
@@ -100,12 +106,21 @@ class _Run:
         self._findings = Findings()
         self._run_id = request.run_id
         self._begun = 0.0
+        self._calendar = Calendar()
+        self._meter: Meter | None = None
 
     async def go(self) -> RunOutcome:
         request = self._request
+        self._calendar = await _in_thread(partial(Calendar.of, request.settings))
+        if request.metrics_file is not None:
+            await _in_thread(partial(check_metrics_file, request.metrics_file))
+        if request.settings.wait and not lacks_key(request):  # which is told at once
+            await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await _in_thread(partial(self._stage, intake))
+            if not known and lacks_key(request):
+                await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
     def _stage(self, intake: Intake) -> tuple[Paths, bool]:
@@ -116,17 +131,8 @@ class _Run:
         known = paths.has_ledger()
         lay_over(intake, request, paths)
         if not known:
-            if not intake.locks:  # where nothing can be there yet, there is something to send
-                self._require_key()
             check(intake, request, self._findings)
         return paths, known
-
-    def _require_key(self) -> None:
-        if not self._request.simulate and not self._request.api_key:
-            raise UsageError(
-                "there is no API key",
-                remedy="set FLUXBATCH_API_KEY (or APIYI_API_KEY, or --api-key-file FILE); without one: --simulate",
-            )
 
     async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
@@ -139,9 +145,19 @@ class _Run:
                 base_url, key = api.base_url, api.key
             known = await _in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
-                compose(request, folder, run_id=self._run_id, base_url=base_url, key=key, learned=known.limits)
+                compose(
+                    request,
+                    folder,
+                    run_id=self._run_id,
+                    base_url=base_url,
+                    key=key,
+                    learned=known.limits,
+                    calendar=self._calendar,
+                )
             )
             engine = Engine(desk)
+            if request.metrics_file is not None:
+                self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
@@ -150,7 +166,7 @@ class _Run:
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
                     await _in_thread(partial(check, intake, request, self._findings))
-                quote = await self._plan(intake, folder)
+                quote = await self._plan(intake, folder, desk)
                 desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
@@ -161,6 +177,8 @@ class _Run:
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
                 await _in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
+            if request.hooks.settled is not None:
+                await request.hooks.settled(Aftermath(summary, paths.out, intake.unusable, folder.ledger, intake))
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
@@ -178,8 +196,11 @@ class _Run:
         row = await desk.ledger.last_run()
         if row is not None:
             desk.budget.carry(row.carried_usd + row.spent_usd)
+        if desk.budget.allowance is not None:
+            now = self._clock.now()
+            desk.budget.recall(await desk.ledger.runs(desk.budget.allowance.begins(now)), now)
 
-    async def _plan(self, intake: Intake, folder: HeldFolder) -> Quote:
+    async def _plan(self, intake: Intake, folder: HeldFolder, desk: Desk) -> Quote:
         """Decide, ask, and write the plan down."""
         request, hooks = self._request, self._request.hooks
         survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
@@ -194,14 +215,18 @@ class _Run:
                 f"the plan is not the one that was reviewed: its digest is {quote.digest}, not {request.expect_digest}",
                 remedy="look at it again with fluxbatch plan; nothing was sent",
             )
-        if quote.make:
-            self._require_key()
-        if quote.unpriced and request.settings.max_cost_usd is not None:
+        if quote.make and lacks_key(request):
+            raise key_missing(quote)
+        cap = "--budget" if request.settings.budget else "--max-cost"
+        if quote.unpriced and (request.settings.budget or request.settings.max_cost_usd is not None):
             raise UsageError(
-                f"--max-cost can't be kept: {quote.unpriced} images are of a model without a known price",
-                remedy="name its price with --price MODEL=USD, or leave --max-cost out",
+                f"{cap} can't be kept: {quote.unpriced} images are of a model without a known price",
+                remedy=f"name its price with --price MODEL=USD, or leave {cap} out",
             )
-        if hooks.confirm is not None:
+        if quote.make and self._calendar.window is not None and self._calendar.is_closed(self._clock):
+            # now, and not only once it runs: what nobody was asked about must not be sent
+            desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
+        elif hooks.confirm is not None:
             await _in_thread(partial(hooks.confirm, quote))
         await remaking.put_on_record(request, folder.paths, folder.sink)
         await survey.enlist(folder.ledger)
@@ -227,9 +252,18 @@ class _Run:
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._tell_progress, Watch(engine, desk, quote))
+                watch = Watch(engine, desk, quote, simulated=self._request.simulate)
+                if hooks.progress is not None:
+                    tasks.start_soon(_tell_progress, hooks.progress, hooks.progress_every_s, watch)
+                if hooks.page is not None:
+                    _tell(hooks.page.begin, folder.paths, self._run_id, self._stopper())
+                    tasks.start_soon(_tell_progress, hooks.page.show, _PAGE_EVERY_S, watch)
+                if self._meter is not None:
+                    tasks.start_soon(self._meter.write_now_and_then, quote.make)
                 await engine.run()
                 tasks.cancel_scope.cancel()
+                if hooks.page is not None:
+                    _tell(hooks.page.show, watch.look())
         settlement = Settlement(
             desk=desk,
             quote=quote,
@@ -249,16 +283,26 @@ class _Run:
                     stop_reason=summary.stop_reason,
                 )
             )
+            if self._meter is not None:
+                await self._meter.finish(summary)
         assert summary is not None
         return summary
 
-    async def _tell_progress(self, watch: Watch) -> None:
-        hooks = self._request.hooks
-        if hooks.progress is None:
-            return
-        while True:
-            await anyio.sleep(hooks.progress_every_s)
-            _tell(hooks.progress, watch.look())
+    def _stopper(self) -> Callable[[], None]:
+        """Ends this run in order, asked by any thread, however late."""
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            with suppress(RuntimeError):  # the loop is closed: the run is over
+                loop.call_soon_threadsafe(self._interrupter.stop)
+
+        return stop
+
+
+async def _tell_progress(tell: Callable[[Progress], None], every_s: float, watch: Watch) -> None:
+    while True:
+        await anyio.sleep(every_s)
+        _tell(tell, watch.look())
 
 
 def _promised_s(quote: Quote) -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop, Summary
+from fluxbatch.policy.allowance import SPENT_AT
+from fluxbatch.policy.leniency import forgive
 from fluxbatch.policy.remedies import REMEDY
 from fluxbatch.ports import Tally
 from fluxbatch.report.results import write_results
@@ -34,6 +37,7 @@ class Settlement:
         simulated: no money, no model.
         locks: lock files to be written, by the manifests that have one.
         unwritten: the account could not be written down, and so the run has not gone through.
+        flags: jobs of this run by flag, once the results are written.
     """
 
     desk: Desk
@@ -43,6 +47,7 @@ class Settlement:
     simulated: bool
     locks: Mapping[str, Path]
     unwritten: bool = False
+    flags: Mapping[str, int] = field(default_factory=dict)
 
     async def settle(self, wall_s: float) -> Summary:
         """Write down how the run ended, as far as it can be written; ``wall_s`` is how long it took, seconds."""
@@ -53,7 +58,7 @@ class Settlement:
             desk.stop_for_storage(error)
             tally = self._as_far_as_known()
         try:
-            await write_results(self.folder.paths.results, ledger.rows(), run_id=desk.run_id, simulated=self.simulated)
+            await self._write_results()
             await write_locks(self.locks, ledger.rows())
         except StorageError as error:
             desk.stop_for_storage(error)
@@ -61,12 +66,39 @@ class Settlement:
         summary = self._summary(tally, wall_s)
         try:
             facts = summary.as_dict() | ({"narrowed": True} if self.quote.left_out else {})
+            facts[SPENT_AT] = {str(quarter): round(usd, 6) for quarter, usd in desk.budget.spent_at.items()}
             await ledger.end(desk.run_id, desk.clock.now(), facts)
         except StorageError as error:
             desk.stop_for_storage(error)
             self.unwritten = True
             summary = self._summary(tally, wall_s)
-        return summary
+        return self._forgiven(summary)
+
+    def _forgiven(self, summary: Summary) -> Summary:
+        """With what the caller lets pass. The ledger knows the run as it was: a cap must not begin anew for it."""
+        settings = self.desk.settings
+        code, why = forgive(
+            summary.exit_code,
+            stop_reason=summary.stop_reason,
+            there=summary.stored - self.quote.outdated,
+            failed=summary.failed,
+            total=summary.total,
+            share=settings.fail_under,
+            ok_if=settings.ok_if,
+        )
+        return replace(summary, exit_code=code, forgiven=why)
+
+    async def _write_results(self) -> None:
+        folder, run_id = self.folder, self.desk.run_id
+        finder = FlagFinder(folder.ledger, folder.memo, folder.paths.out, run_id)
+        await write_results(
+            folder.paths.results,
+            folder.ledger.rows(),
+            run_id=run_id,
+            simulated=self.simulated,
+            find_flags=finder.find,
+        )
+        self.flags = finder.counts
 
     async def _caught_up(self, tally: Tally) -> Tally:
         """The counts as they are once the ledger has taken what it could not."""
@@ -136,6 +168,7 @@ class Settlement:
             exit_code=exit_code,
             simulated=self.simulated,
             failures=tally.failures,
+            flags=dict(self.flags),
             stop=stop,
             rescue=desk.rescue.where() if behind else "",
             refused=account.refused,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.folder import Paths, find_out
 from fluxbatch.app.folder_state import hold
 from fluxbatch.app.locks import write_locks
@@ -202,5 +203,10 @@ async def _write_plan(request: RunRequest, intake: Intake, folder: HeldFolder, s
 
 
 async def _write_results(request: RunRequest, folder: HeldFolder) -> None:
-    rows = folder.ledger.rows()
-    await write_results(folder.paths.results, rows, run_id=request.run_id, simulated=request.simulate)
+    await write_results(
+        folder.paths.results,
+        folder.ledger.rows(),
+        run_id=request.run_id,
+        simulated=request.simulate,
+        find_flags=FlagFinder(folder.ledger, folder.memo, folder.paths.out).find,
+    )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from fluxbatch.cli.options import price_file_option, prices_of
+from fluxbatch.cli.options import base_url_option, price_file_option, prices_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import Reason
-from fluxbatch.settings import DEFAULT_BASE_URL, Settings
+from fluxbatch.settings import Settings
 from fluxbatch.telemetry.redact import is_clean
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ _WHAT: Final = (
         help="Where the ledger lives, if not in the output folder.",
     ),
     click.option("--simulate", is_flag=True, help="Use the embedded simulator, and an output folder of its own."),
-    click.option(
-        "--base-url", envvar="FLUXBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, help="Of the API."
-    ),
+    base_url_option,
 )
 _MONEY: Final = (
     click.option(
@@ -103,7 +101,7 @@ _RATE: Final = (
     click.option(
         "--concurrency",
         type=click.IntRange(1),
-        default=24,
+        default=Settings().concurrency,
         show_default=True,
         help="Requests in flight at most, over all models; it starts low and finds the API's own limits.",
     ),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console, Group
 from rich.control import Control
@@ -34,7 +35,8 @@ _LAST_WORDS_S: Final = 2.0
 class Display(io.StringIO):
     """A stream for log lines, and the display below them.
 
-    A thread of its own writes: a terminal that takes nothing (Ctrl-S) must not hold up downloads.
+    A thread of its own writes: a terminal that takes nothing (Ctrl-S) must not hold up downloads. Ctrl-Z erases the
+    display before the process sleeps: the shell writes where it was.
     """
 
     def __init__(self) -> None:
@@ -47,13 +49,17 @@ class Display(io.StringIO):
         self._progress: Progress | None = None
         self._part = ""
         self._over = False
+        self._leaving = False
         self._thread: threading.Thread | None = None
+        self._at_stop: Any = None
 
     def show(self, progress: Progress) -> None:
-        """Have it drawn; an earlier one that was not drawn yet is not drawn at all."""
+        """Have it drawn; an earlier one that was not drawn yet is not drawn at all. Main thread only."""
         with self._changed:
             self._progress = progress
             if self._thread is None:
+                if signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL:
+                    self._at_stop = signal.signal(signal.SIGTSTP, self._sleep)
                 self._thread = threading.Thread(target=self._work, name="fluxbatch-display", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -79,22 +85,46 @@ class Display(io.StringIO):
             self._changed.notify()
         if thread is not None:
             thread.join(_LAST_WORDS_S)
+        if self._at_stop is not None:
+            signal.signal(signal.SIGTSTP, self._at_stop)
+            self._at_stop = None
+
+    def _sleep(self, _number: int, _frame: object) -> None:
+        """Ctrl-Z: leave the terminal to the shell, and come back below what it has written."""
+        with self._changed:
+            self._leaving, self._progress = True, None
+            self._changed.notify()
+            self._changed.wait_for(lambda: not self._leaving, _LAST_WORDS_S)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)  # sleeps here until it is continued
+        signal.signal(signal.SIGTSTP, self._sleep)
 
     def _work(self) -> None:
         with suppress(OSError):  # the terminal is gone, and nobody looks at it any more
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._over or self._lines or self._progress is not None)
-                    lines, over = list(self._lines), self._over
+                    self._changed.wait_for(
+                        lambda: self._over or self._leaving or self._lines or self._progress is not None
+                    )
+                    lines, over, leaving = list(self._lines), self._over, self._leaving
                     progress, self._progress = self._progress, None
                     self._lines.clear()
                 self._print(lines)
                 if over:
                     break
-                if progress is not None:
+                if leaving:
+                    self._erase()
+                elif progress is not None:
                     self._draw(progress)
-            if self._live is not None:
-                self._live.stop()
+            self._erase()
+
+    def _erase(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live, self._widths = None, []
+        with self._changed:
+            self._leaving = False
+            self._changed.notify_all()
 
     def _print(self, lines: list[str]) -> None:
         for line in lines:

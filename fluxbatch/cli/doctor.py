@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluxbatch.cli.options import find_key, key_place
+from fluxbatch.cli.options import base_url_option, ca_file_option, find_key, key_file_option, key_place
 from fluxbatch.errors import UsageError
-from fluxbatch.settings import DEFAULT_BASE_URL, Settings
+from fluxbatch.settings import Settings
 
 if TYPE_CHECKING:
     from fluxbatch.app.doctor import CheckupRequest
@@ -30,22 +30,9 @@ Exit codes: 0 nothing is in the way of a run, 2 it would not start, 3 it would s
 
 
 @click.command(help=_HELP, short_help="is everything there that a run needs")
-@click.option(
-    "--base-url", envvar="FLUXBATCH_BASE_URL", default=DEFAULT_BASE_URL, show_default=True, metavar="URL", help="API."
-)
-@click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Holds the key; else FLUXBATCH_API_KEY or APIYI_API_KEY.",
-)
-@click.option(
-    "--ca-file",
-    envvar="FLUXBATCH_CA_FILE",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Certificates to trust beside the system's.",
-)
+@base_url_option
+@key_file_option
+@ca_file_option
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), default=".", metavar="DIR", help="Where images would land."
 )
@@ -53,7 +40,11 @@ Exit codes: 0 nothing is in the way of a run, 2 it would not start, 3 it would s
     "--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in there."
 )
 @click.option(
-    "--concurrency", type=click.IntRange(1), default=24, show_default=True, help="Of the run that is planned."
+    "--concurrency",
+    type=click.IntRange(1),
+    default=Settings().concurrency,
+    show_default=True,
+    help="Of the run that is planned.",
 )
 @click.option("--simulate", is_flag=True, help="Look at the embedded simulator instead of the API.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")

@@ -10,11 +10,12 @@ from fluxbatch.report.summary import count, roughly, usd
 from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
-    from fluxbatch.model.summary import Progress
+    from fluxbatch.model.summary import Pause, Progress
 
 __all__ = ["layout"]
 
 _LONGEST_BAR: Final = 60
+_MOST_PAUSES: Final = 3
 _EDGE: Final = 2
 """columns left free, so that the echo of Ctrl-C does not break the last line"""
 
@@ -28,6 +29,7 @@ def layout(progress: Progress, width: int, height: int = 24) -> list[Text]:
         Text(_limit(progress)),
         Text(_money(progress)),
     ]
+    lines += [Text(_pause(pause), style="yellow") for pause in progress.pauses[:_MOST_PAUSES]]
     if progress.stopping:
         lines.append(Text(_stopping(progress), style="yellow"))
         lines.append(Text(f"  {clean(progress.stopping)}", style="yellow"))
@@ -75,11 +77,18 @@ def _limit(progress: Progress) -> str:
 def _money(progress: Progress) -> str:
     spent = progress.carried_usd + progress.spent_usd + progress.unknown_usd
     words = usd(spent) + (f" of {usd(progress.cap_usd)}" if progress.cap_usd is not None else " spent, no cap")
+    if progress.simulated:
+        words = f"{usd(spent)} it would have cost (simulated: no money)"
     if progress.unknown_usd:
         words += f" ({usd(progress.unknown_usd)} maybe billed)"
     if progress.url_age_s is not None:
         words += f" · oldest URL {progress.url_age_s:.0f} s of {progress.url_life_s:.0f} s"
     return words
+
+
+def _pause(pause: Pause) -> str:
+    what = clean(pause.model, limit=40) if pause.model else "everything"
+    return f"{what} pauses for {roughly(pause.left_s)} ({clean(pause.why)})"
 
 
 def _stopping(progress: Progress) -> str:

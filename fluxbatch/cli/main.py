@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "init": "write a manifest to start from: for photos, or for a table",
     "adopt": "take existing files as the outputs of their jobs",
     "prune": "remove images that no job asks for any more",
+    "gc": "remove what old runs left that can be done without",
     "status": "counts, spend and failures of a live or past run",
     "review": "what people say of the images: counts, tables to fill in",
     "report": "write a page of all images and failures, to look at in a browser",
@@ -148,10 +149,18 @@ def _show(error: FluxbatchError, *, for_machines: bool) -> None:
             facts = {"where": str(problem.where), "job_id": problem.job_id, "field": problem.field}
             _tell(problem.message, **facts, remedy=problem.remedy)
         _tell(error.message, remedy=error.remedy, exit_code=error.exit_code)
-    elif isinstance(error, ManifestError):
-        _show_problems(error)
     else:
-        _say(str(error))
+        if isinstance(error, ManifestError):
+            _show_problems(error)
+        else:
+            _say(str(error))
+        _annotate(error)
+
+
+def _annotate(error: FluxbatchError) -> None:
+    from fluxbatch.cli.ci import annotate_error
+
+    annotate_error(error)
 
 
 def _tell(message: str, **facts: object) -> None:

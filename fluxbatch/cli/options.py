@@ -11,12 +11,44 @@ import click
 
 from fluxbatch.app.prices import is_price, near_miss, read_prices
 from fluxbatch.errors import UsageError
-from fluxbatch.settings import KEY_VARIABLES
+from fluxbatch.settings import DEFAULT_BASE_URL, KEY_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Seconds", "find_key", "key_place", "price_file_option", "prices_of"]
+__all__ = [
+    "Seconds",
+    "base_url_option",
+    "ca_file_option",
+    "find_key",
+    "is_duration",
+    "key_file_option",
+    "key_place",
+    "price_file_option",
+    "prices_of",
+]
+
+base_url_option = click.option(
+    "--base-url",
+    envvar="FLUXBATCH_BASE_URL",
+    default=DEFAULT_BASE_URL,
+    show_default=True,
+    metavar="URL",
+    help="Of the API.",
+)
+key_file_option = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the key; else FLUXBATCH_API_KEY or APIYI_API_KEY.",
+)
+ca_file_option = click.option(
+    "--ca-file",
+    envvar="FLUXBATCH_CA_FILE",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Certificates to trust beside the system's.",
+)
 
 price_file_option = click.option(
     "--prices",
@@ -45,6 +77,12 @@ class Seconds(click.ParamType[float]):
             self.fail(f"{value!r} is no duration: write 90, 90s, 5m or 1h30m", param, ctx)
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return hours * 3600 + minutes * 60 + seconds
+
+
+def is_duration(text: str) -> bool:
+    """Whether ``Seconds`` takes it."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    return found is not None and any(found.groups())
 
 
 def find_key(file: Path | None) -> str:

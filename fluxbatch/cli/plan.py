@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
+from fluxbatch.cli.ci import annotate
 
 if TYPE_CHECKING:
     from fluxbatch.app.outline import Outline
@@ -63,6 +64,7 @@ def _show(found: Outline, options: dict[str, Any]) -> None:
     if not options["quiet"] and not options["as_json"]:
         for problem in found.findings.first(20):
             show_problem(problem)
+    annotate(found.findings.first(20), found.findings.errors + found.findings.warnings)
     if options["as_json"]:
         sys.stdout.writelines(plan_json(facts, found.entries()))
         return

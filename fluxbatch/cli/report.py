@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-__all__ = ["report"]
+__all__ = ["report", "tell_of_another"]
 
 _HELP: Final = """Write OUT/report/index.html: each job's inputs and image, prompt, cost, failures, and a few plots.
 
@@ -17,15 +18,26 @@ below it.
 \b
   fluxbatch report
   fluxbatch report photos-out
+  fluxbatch report photos-out --portable for others: nothing points out of photos-out
   fluxbatch run jobs.yaml --report       at the end of a run
 """
+
+
+def tell_of_another() -> None:
+    """Another report is being written into the same folder."""
+    click.echo("another report is being written there: waiting for it", err=True)
 
 
 @click.command(help=_HELP, short_help="write the gallery")
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in OUT.")
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="To be published: photos outside of OUT are shown small and by name, and their folders are not named.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
-def report(out: Path | None, state: Path | None, *, as_json: bool) -> int:
+def report(out: Path | None, state: Path | None, *, portable: bool, as_json: bool) -> int:
     """Write the gallery."""
     import anyio
 
@@ -34,7 +46,8 @@ def report(out: Path | None, state: Path | None, *, as_json: bool) -> int:
     from fluxbatch.app.report import write_report
 
     folder = find_folder(out, Path.cwd())
-    index = anyio.run(write_report, Paths.of(folder, state or known_state(folder)))
+    paths = Paths.of(folder, state or known_state(folder))
+    index = anyio.run(partial(write_report, paths, portable=portable, waits=tell_of_another))
     if as_json:
         import orjson
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fluxbatch.cli.serving import serve_option, tell_link
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Without OUT it is this folder, or the only output folder below it.
 
 \b
   fluxbatch review                                        how many are approved, rejected, unreviewed
+  fluxbatch review jobs-out --serve                       a page to approve and reject on, by keyboard
+  fluxbatch review jobs-out --serve 0.0.0.0:8080          for several people at once, on other machines
   fluxbatch review jobs-out --export todo.xlsx --verdict unreviewed
   fluxbatch review jobs-out --import todo.xlsx            verdicts, notes and new prompts, as filled in
   fluxbatch review jobs-out --export rejects.csv          to mend the prompts of what was rejected
@@ -49,6 +52,7 @@ Without OUT it is this folder, or the only output folder below it.
 @click.option(
     "--import", "filled_in", type=click.Path(path_type=Path), metavar="FILE", help="Take over a table filled in."
 )
+@serve_option("A page to approve, reject and note on, until Ctrl-C.")
 @click.option("--by", metavar="NAME", help="With --import: who says so.  [default: your name in git, or login]")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 def review(out: Path | None, state: Path | None, **options: Any) -> int:
@@ -58,14 +62,18 @@ def review(out: Path | None, state: Path | None, **options: Any) -> int:
     from fluxbatch.app.folder import Paths, known_state
     from fluxbatch.app.look import find_folder
 
-    if options["target"] is not None and options["filled_in"] is not None:
-        raise UsageError("--export and --import", remedy="give one of them")
+    asked = {"--export": options["target"], "--import": options["filled_in"], "--serve": options["serve"]}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(" and ".join(given), remedy="give one of them")
     folder = find_folder(out, Path.cwd())
     paths = Paths.of(folder, state or known_state(folder))
     if options["target"] is not None:
         return anyio.run(_export, paths, options)
     if options["filled_in"] is not None:
         return anyio.run(_import, paths, options)
+    if options["serve"] is not None:
+        return anyio.run(_serve, paths, options)
     return anyio.run(_count, paths, options)
 
 
@@ -99,6 +107,21 @@ async def _export(paths: Paths, options: dict[str, Any]) -> int:
         _show({"file": str(target), "images": count})
     else:
         click.echo(f"{target}: {_images(count)}")
+    return 0
+
+
+async def _serve(paths: Paths, options: dict[str, Any]) -> int:
+    from fluxbatch.app.review_page import serve_reviews
+    from fluxbatch.web.address import bind
+
+    bound = bind(options["serve"])
+
+    def ready(link: str) -> None:
+        if options["as_json"]:
+            _show({"url": link})
+        tell_link(link, is_open=bound.is_open, as_json=False)
+
+    await serve_reviews(paths, bound, ready)
     return 0
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
-from fluxbatch.cli.options import Seconds, find_key
+from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
+from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
+from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
+from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
+from fluxbatch.errors import FluxbatchError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fluxbatch.app.live import LivePage
     from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
     from fluxbatch.telemetry.logs import LogFormat
@@ -32,29 +41,28 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --simulate              through the embedded simulator: no key, no cost
   fluxbatch run jobs.yaml --max-cost 5 --json     in a script: capped, one summary object on stdout
   fluxbatch run jobs.yaml --max-runtime 6h        nightly: whatever is left goes on with the next run
+  fluxbatch run jobs.yaml --window 01:00-06:00 --budget 900/month --ok-if window,budget --notify
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --remake rejected       make rejected images again, with another seed or prompt
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
+  fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI
+  fluxbatch run jobs.yaml --serve                 watch it in a browser, and stop it there
   fluxbatch run jobs.yaml --expect-digest 5f0c…   run what was reviewed with `fluxbatch plan`, or nothing
 """
 
 
 @click.command(help=_HELP, short_help="make what is missing")
 @asking("what")
+@key_file_option
+@ca_file_option
 @click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Holds the key; else FLUXBATCH_API_KEY or APIYI_API_KEY.",
-)
-@click.option(
-    "--ca-file",
-    envvar="FLUXBATCH_CA_FILE",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Certificates to trust beside the system's.",
+    "--download-proxy",
+    envvar="FLUXBATCH_DOWNLOAD_PROXY",
+    metavar="URL",
+    default="",
+    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too.",
 )
 @asking("rate")
 @click.option(
@@ -106,7 +114,10 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option(
     "--expect-digest", metavar="DIGEST", default="", help="Refuse to run a plan that is not the one that was reviewed."
 )
+@nightly_options
+@ci_options
 @click.option("--report", is_flag=True, help="Write the gallery at the end, as `fluxbatch report` does.")
+@serve_option("Show the run in a browser as it goes on, with a button that stops it.")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask before spending.")
 @click.option("--json", "as_json", is_flag=True, help="One summary object on stdout.")
 @click.option(
@@ -116,13 +127,16 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @click.option("-v", "--verbose", count=True, help="Tell of every job; twice: of everything.")
 def run(**options: Any) -> int:
     """Make what is missing."""
-    import anyio
+    with _lasting():
+        import anyio
 
-    from fluxbatch.app.request import new_run_id
-    from fluxbatch.app.run import run as run_request
+        from fluxbatch.app.request import new_run_id
+        from fluxbatch.app.run import run as run_request
 
     run_id = new_run_id()
+    reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = _display(options)
+    page = _page(options)
     request = request_of(
         options,
         run_id=run_id,
@@ -130,11 +144,23 @@ def run(**options: Any) -> int:
         settings=_settings(options),
         ca_file=options["ca_file"],
         expect_digest=options["expect_digest"],
-        hooks=_hooks(options, run_id, display),
+        download_proxy=options["download_proxy"],
+        metrics_file=options["metrics_file"],
+        hooks=_hooks(options, run_id, display, page, reports),
     )
     try:
         outcome = anyio.run(run_request, request)
+    except FluxbatchError as error:
+        reports.refused(error)
+        notifier.tell({"run_id": run_id, "exit_code": error.exit_code, "error": error.message})
+        raise
+    except Exception as error:
+        notifier.tell({"run_id": run_id, "exit_code": FluxbatchError.exit_code, "error": type(error).__name__})
+        raise
     finally:
+        if page is not None:
+            page.close()
+            tell_broken(page.broken)
         if display is not None:
             display.close()
     if options["report"]:
@@ -144,7 +170,22 @@ def run(**options: Any) -> int:
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
         _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
+    notifier.tell({**outcome.summary.as_dict(), "out": str(outcome.paths.out)})
     return outcome.summary.exit_code
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What is made within stays as long as the process: the collector does not look at it, now or ever.
+
+    It would, time and again while modules are imported, and with each of its full rounds of a long run.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _settings(options: dict[str, Any]) -> Settings:
@@ -157,6 +198,8 @@ def _settings(options: dict[str, Any]) -> Settings:
         max_runtime_s=options["max_runtime"],
         canary=options["canary"],
         canary_share=options["canary_share"],
+        **ci_settings(options),
+        **nightly_settings(options),
     )
 
 
@@ -172,7 +215,21 @@ def _display(options: dict[str, Any]) -> Display | None:
     return Display()
 
 
-def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any:
+def _page(options: dict[str, Any]) -> LivePage | None:
+    """The live page, served from here on. Its link is told also where it is quiet: there is no other way in."""
+    if options["serve"] is None:
+        return None
+    from fluxbatch.app.live import LivePage
+
+    page = LivePage(options["serve"])
+    page.open()
+    tell_link(page.link, is_open=page.is_open, as_json=options["log_format"] == "json")
+    return page
+
+
+def _hooks(
+    options: dict[str, Any], run_id: str, display: Display | None, page: LivePage | None, reports: CiReports
+) -> Any:
     from fluxbatch.app.request import Hooks
     from fluxbatch.cli.talk import Talk
     from fluxbatch.telemetry.logs import LogObserver, make_logger
@@ -192,14 +249,18 @@ def _hooks(options: dict[str, Any], run_id: str, display: Display | None) -> Any
         free=options["simulate"],
         max_cost=options["max_cost"],
         run_id=run_id,
+        capped=bool(options["budget"]),
     )
     return Hooks(
-        observers=[log],
+        observers=[log] if page is None else [log, page],
+        page=page,
         confirm=talk.confirm,
         warn=None if options["quiet"] else talk.warn,
+        waiting=talk.waiting,
         started=talk.started,
         progress=talk.progress if display is None else display.show,
         progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
+        settled=reports.settled if reports.wanted else None,
         signals=True,
     )
 
@@ -209,10 +270,11 @@ def _write_report(paths: Any, *, quiet: bool) -> None:
     import anyio
 
     from fluxbatch.app.report import write_report
+    from fluxbatch.cli.report import tell_of_another
     from fluxbatch.errors import FluxbatchError
 
     try:
-        index = anyio.run(write_report, paths)
+        index = anyio.run(partial(write_report, paths, waits=tell_of_another))
     except FluxbatchError as error:
         words = f"fluxbatch: the report was not written: {error}"
     else:

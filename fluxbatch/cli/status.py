@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluxbatch.cli.options import Seconds
+from fluxbatch.cli.options import Seconds, is_duration
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fluxbatch.app.folder import Paths
     from fluxbatch.app.look import FolderStatus
 
@@ -27,8 +29,8 @@ Without OUT it is this folder, or the only output folder below it.
   fluxbatch status
   fluxbatch status photos-out --json
   fluxbatch status photos-out --results      write results.jsonl anew from the ledger
-  fluxbatch status photos-out --watch        over and over, until the run there has ended
-  fluxbatch status photos-out --watch 30 --json >> log.jsonl
+  fluxbatch status --watch photos-out        over and over, until the run there has ended
+  fluxbatch status photos-out --watch --interval 30 --json >> log.jsonl
 """
 _WATCH_S: Final = 2.0
 _LEAST_S: Final = 0.1
@@ -36,34 +38,58 @@ _INTERRUPTED: Final = 130
 _CLEAR: Final = "\x1b[H\x1b[2J"
 
 
-@click.command(help=_HELP, short_help="counts, spend and failures")
+class _Status(click.Command):
+    """``--watch 5``, as it was said once, is ``--watch --interval 5``; a folder of that name is OUT."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, list(_said_now(args)))
+
+
+def _said_now(args: list[str]) -> Iterator[str]:
+    before = ""
+    for word in args:
+        value = word.removeprefix("--watch=")
+        if value != word:
+            yield from ("--watch", "--interval", value)
+        elif before == "--watch" and is_duration(word) and not Path(word).is_dir():
+            yield from ("--interval", word)
+        else:
+            yield word
+        before = word
+
+
+@click.command(cls=_Status, help=_HELP, short_help="counts, spend and failures")
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in OUT.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout; with --watch one a line.")
+@click.option("--watch", "watched", is_flag=True, help="Look again and again, until the run has ended.")
 @click.option(
-    "--watch",
+    "--interval",
     "every_s",
-    is_flag=False,
-    flag_value=_WATCH_S,
     type=Seconds(),
-    metavar="[SECONDS]",
-    help="Again after so long (2 s), until the run has ended; write OUT before it.",
+    metavar="SECONDS",
+    help=f"With --watch: how long to wait in between.  [default: {_WATCH_S:g}]",
 )
 @click.option("--results", is_flag=True, help="Write results.jsonl anew.")
-def status(out: Path | None, state: Path | None, *, as_json: bool, results: bool, every_s: float | None) -> int:
+def status(
+    out: Path | None, state: Path | None, *, as_json: bool, watched: bool, every_s: float | None, results: bool
+) -> int:
     """Look at an output folder."""
     import anyio
 
     from fluxbatch.app.folder import Paths, known_state
     from fluxbatch.app.look import find_folder, look_at, rewrite_results
 
-    if every_s is not None and (results or every_s < _LEAST_S):
-        wrong = "--watch and --results" if results else f"--watch {every_s:g}"
-        raise UsageError(wrong, remedy="give one of them" if results else f"it must be {_LEAST_S:g} seconds or more")
+    if watched and results:
+        raise UsageError("--watch and --results", remedy="give one of them")
+    if every_s is not None and not watched:
+        raise UsageError(f"--interval {every_s:g} without --watch", remedy="add --watch, or leave it out")
+    if every_s is not None and every_s < _LEAST_S:
+        raise UsageError(f"--interval {every_s:g}", remedy=f"it must be {_LEAST_S:g} seconds or more")
     folder = find_folder(out, Path.cwd())
     paths = Paths.of(folder, state or known_state(folder))
-    if every_s is not None:
-        return _watch(paths, every_s, as_json=as_json)
+    if watched:
+        return _watch(paths, _WATCH_S if every_s is None else every_s, as_json=as_json)
     found = anyio.run(look_at, paths)
     if results:
         lines = anyio.run(rewrite_results, paths)
@@ -106,7 +132,7 @@ def _show_json(facts: dict[str, Any]) -> None:
 
 
 def _lines(found: FolderStatus) -> list[str]:
-    from fluxbatch.report.summary import count, failure_lines, usd
+    from fluxbatch.report.summary import count, failure_lines, flag_lines, usd
     from fluxbatch.telemetry.redact import printable
 
     facts, tally, run = found.as_dict(), found.tally, found.last_run
@@ -120,6 +146,7 @@ def _lines(found: FolderStatus) -> list[str]:
     owed += f" ({facts['in_flight']} in flight)" if facts["in_flight"] else ""
     lines.append(f"{count(tally.total, 'image')}: {counts}{owed}")
     lines += failure_lines(tally.failures)
+    lines += flag_lines(facts["last_run"]["flags"]) if run is not None else []
     spent = f"spent: {usd(tally.cost_usd)} for {count(tally.charged, 'image')}"
     unknown, unknown_usd = found.unknown
     if unknown:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from fluxbatch.cli.ci import annotate
 from fluxbatch.errors import UsageError
-from fluxbatch.report.summary import count, usd
+from fluxbatch.report.summary import count, roughly, usd
 from fluxbatch.telemetry.redact import printable
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Talk:
         free: bool,
         max_cost: float | None,
         run_id: str,
+        capped: bool = False,
     ) -> None:
         self._logger = logger
         self._log = log
@@ -51,6 +53,7 @@ class Talk:
         self._yes = yes
         self._free = free
         self._max_cost = max_cost
+        self._capped = capped or max_cost is not None
         self._run_id = run_id
 
     def confirm(self, quote: Quote) -> None:
@@ -67,7 +70,7 @@ class Talk:
             if not click.confirm(f"{words}. Go ahead?", err=True):
                 raise UsageError("called off, nothing was sent")
             return
-        if self._max_cost is None and (quote.usd > _UNASKED_USD or quote.unpriced):
+        if not self._capped and (quote.usd > _UNASKED_USD or quote.unpriced):
             raise UsageError(
                 f"{words}, and nobody to ask", remedy="say --yes, or set a cap with --max-cost USD; nothing was sent"
             )
@@ -81,6 +84,12 @@ class Talk:
                 show_problem(problem)
         if total > len(problems):
             click.echo(f"… and {total - len(problems)} more (fluxbatch validate shows them)", err=True)
+        if self._form != "json":
+            annotate(problems, total)
+
+    def waiting(self, words: str) -> None:
+        """Say what is waited for."""
+        self._logger.info(words)
 
     def started(self, out: Path, quote: Quote) -> None:
         """Say what is about to happen."""
@@ -117,6 +126,9 @@ class Talk:
                 owed=progress.owed,
                 spent_usd=round(progress.spent_usd, 6),
                 unknown_usd=round(progress.unknown_usd, 6),
+                limit=progress.limit,
+                paused_s=round(max((pause.left_s for pause in progress.pauses), default=0.0), 3),
+                simulated=progress.simulated,
             )
             return
         parts = [f"{progress.made} of {progress.make} made", f"{progress.in_flight} in flight"]
@@ -125,9 +137,13 @@ class Talk:
         if progress.failed:
             parts.append(f"{progress.failed} failed")
         if progress.spent_usd:
-            parts.append(usd(progress.spent_usd))
+            parts.append(usd(progress.spent_usd) + (" simulated" if progress.simulated else ""))
         if progress.unknown_usd:
             parts.append(f"maybe billed {usd(progress.unknown_usd)}")
+        parts += [
+            f"{pause.model or 'everything'} pauses for {roughly(pause.left_s)} ({pause.why})"
+            for pause in progress.pauses
+        ]
         self._logger.info(", ".join(parts), **({"stopping": progress.stopping} if progress.stopping else {}))
 
 

@@ -8,6 +8,8 @@ from typing import Final
 
 import click
 
+from fluxbatch.cli.ci import annotate
+
 __all__ = ["validate"]
 
 _SHOWN: Final = 250
@@ -47,6 +49,7 @@ def validate(manifests: tuple[Path, ...], *, as_json: bool, quiet: bool) -> int:
     for problem in problems:
         if not quiet or problem.level == "error":
             show_problem(problem)
+    annotate(problems, findings.errors + findings.warnings)
     hidden = findings.errors + findings.warnings - len(problems)
     if hidden > 0:
         click.echo(f"… and {hidden} more", err=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from fluxbatch.errors import StepRefused, StorageError
+from fluxbatch.unbroken import unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,21 +51,24 @@ class Books:
         return found
 
     async def take(self, step: Step) -> None:
-        """Make a step durable that money depends on. Who is cancelled meanwhile has done so.
+        """Make a step durable that money depends on. Whoever is cancelled meanwhile has done so.
 
         Raises:
             StepRefused: the job is not where the step begins.
             StorageError: neither the ledger nor the rescue can be written.
         """
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.catch_up()
-                await self._ledger.advance(step)
-            except StorageError as error:
-                async with self._lock:  # or it could be cleared before it is in line
-                    await self._rescue.keep(step)
-                    self._behind.append(step)
-                self._trouble(error)
+        try:
+            if self._behind:
+                await unbroken(self.catch_up())
+            await self._ledger.advance(step)
+        except StorageError as error:
+            await unbroken(self._keep(step))
+            self._trouble(error)
+
+    async def _keep(self, step: Step) -> None:
+        async with self._lock:  # or it could be cleared before it is in line
+            await self._rescue.keep(step)
+            self._behind.append(step)
 
     async def catch_up(self) -> None:
         """Bring the ledger up to date.

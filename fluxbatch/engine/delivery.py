@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -133,7 +132,7 @@ class Delivery:
         age = due.fetched_at - due.lease.granted_at
         stored = await due.landing.commit(due.record.job.filename)
         due.landing = due.fetched_at = None
-        await self._store(due, replace(stored, url_age_s=max(0.0, age)))
+        await self._store(due, stored, max(0.0, age))
 
     async def _failed(self, due: Due, error: DeliveryError) -> None:
         desk = self._desk
@@ -187,9 +186,9 @@ class Delivery:
         else:
             desk.note(JobFailed(at=desk.clock.now(), job_id=record.job.id, failure=failure))
 
-    async def _store(self, due: Due, stored: Stored) -> None:
+    async def _store(self, due: Due, stored: Stored, url_age_s: float | None = None) -> None:
         desk, job = self._desk, due.record.job
-        stored = made_for(job, stored)
+        stored = made_for(job, stored, url_age_s)
         await desk.advance(due.record, Step(job.id, JobState.GENERATED, JobState.STORED, stored=stored))
         await self._settle(due)
         desk.note(JobStored(at=desk.clock.now(), job_id=job.id, stored=stored))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fluxbatch.policy.admission import Load
     from fluxbatch.policy.budget import Budget
     from fluxbatch.policy.outage import Outage
+    from fluxbatch.policy.window import Window
     from fluxbatch.ports import Clock, Fetcher, Fitter, Ledger, Limiter, Observer, Provider, Rescue, Sink
     from fluxbatch.settings import Settings
 
@@ -38,28 +40,51 @@ FULL_DISK_S: Final = 5.0
 T = TypeVar("T")
 
 
-def made_for(job: PlannedJob, stored: Stored) -> Stored:
-    """An image that landed, with what it was made from."""
+def made_for(job: PlannedJob, stored: Stored, url_age_s: float | None = None) -> Stored:
+    """An image that landed, with what it was made from, and how old its URL was (seconds)."""
     seed = job.fields.get("seed")
-    return replace(stored, fingerprint=job.fingerprint, model=job.model, seed=seed if isinstance(seed, int) else None)
+    return replace(
+        stored,
+        fingerprint=job.fingerprint,
+        model=job.model,
+        seed=seed if isinstance(seed, int) else None,
+        url_age_s=url_age_s,
+    )
 
 
 class Bell:
     """Wakes the one task that waits, however often it is rung."""
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def ring(self) -> None:
         """Something has changed."""
-        self._event.set()
+        self._rung = True
+        if self._waiter is not None:
+            _wake(self._waiter)
 
     async def wait(self, seconds: float | None) -> None:
         """Wait for a ring since the last wait, or for so long."""
-        with anyio.move_on_after(seconds):
-            await self._event.wait()
-        if self._event.is_set():
-            self._event = anyio.Event()
+        if not self._rung:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = None if seconds is None else loop.call_later(seconds, _wake, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if timer is not None:
+                    timer.cancel()
+        # what happens at the same moment is looked at in one go; anyio's checkpoint takes a shielded scope to get there
+        await asyncio.sleep(0)  # noqa: TID251
+        self._rung = False
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 @dataclass(slots=True)
@@ -71,6 +96,7 @@ class Desk:
         url_life_s: seconds that a result URL of this API lives.
         admission: whether one more image may be ordered, given what is under way.
         ends_at: when everything should have landed, monotonic; None for no such moment.
+        window: the hours in which something may be sent; None for all.
         answer_s: seconds that an answer takes, as far as is known before the first one.
         in_flight, owed: requests under way, leases not yet stored.
         doubts: unknown outcomes in a row, by model.
@@ -96,6 +122,7 @@ class Desk:
     url_life_s: float = 600.0
     admission: Callable[[Load], bool] = may_order
     ends_at: float | None = None
+    window: Window | None = None
     answer_s: float = 1.0
     in_flight: int = 0
     owed: int = 0

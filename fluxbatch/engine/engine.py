@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 import anyio
 
+from fluxbatch.engine.crew import Crew
 from fluxbatch.engine.delivery import Delivery
 from fluxbatch.engine.desk import FULL_DISK_S
+from fluxbatch.engine.hours import Hours
 from fluxbatch.engine.queue import JobQueue
 from fluxbatch.engine.sending import Sending
 from fluxbatch.engine.stranded import Stranded
 from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
 from fluxbatch.model.events import JobFailed, StepsRescued
-from fluxbatch.model.state import JobState
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
 from fluxbatch.policy.canary import Canary
+from fluxbatch.policy.failures import FailureCap
 from fluxbatch.policy.retry import interruption
 from fluxbatch.policy.runtime import drain_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from anyio.abc import TaskGroup
 
     from fluxbatch.engine.desk import Desk
     from fluxbatch.model.job import Lease, Record
@@ -56,8 +59,10 @@ class Engine:
         self._trouble = Trouble(desk)
         self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
         self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
-        desk.listeners += [self._queue.heed, self._canary.heed]
-        self._too_dear: set[str] = set()
+        self._failures = FailureCap(desk.settings.stop_after_failures)
+        desk.listeners += [self._queue.heed, self._canary.heed, self._failures.heed]
+        self._hours = Hours(desk)
+        self._too_dear: dict[str, float] = {}
         self._room_checked = float("-inf")
         self._defect: Exception | None = None
 
@@ -86,7 +91,8 @@ class Engine:
                 await desk.ledger.advance(step)
                 if step.failure is not None:
                     now, job_id = desk.clock.now(), record.job.id
-                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge))
+                    usd = step.usd if step.charge is not Charge.NONE else 0.0
+                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge, usd=usd))
             count += len(page)
             after = page[-1].job.id
         return count
@@ -98,11 +104,11 @@ class Engine:
         """
         owed = await self._take_up()
         if owed:
-            with anyio.move_on_after(seconds):
-                async with anyio.create_task_group() as tasks:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds), Crew() as crew:
                     while self._desk.owed:
                         since = self._desk.clock.monotonic()
-                        self._start_deliveries(tasks)
+                        self._start_deliveries(crew)
                         await self._wait_for([self._delivery.next_due()], since)
             await self._delivery.abandon()
             self._desk.owed = 0
@@ -114,12 +120,12 @@ class Engine:
         await self._take_up()
         await self._queue.open()
         try:
-            async with anyio.create_task_group() as tasks:
+            async with Crew() as crew:
                 while True:
                     await self._guard(self._prepare)
                     since = self._desk.clock.monotonic()
-                    self._start_deliveries(tasks)
-                    self._start_requests(tasks)
+                    self._start_deliveries(crew)
+                    self._start_requests(crew)
                     if self._is_done():
                         break
                     await self._wait_for(self._next_moments(since), since)
@@ -190,37 +196,46 @@ class Engine:
                 )
             )
 
-    def _start_deliveries(self, tasks: TaskGroup) -> None:
+    def _start_deliveries(self, crew: Crew) -> None:
         while (taken := self._delivery.take()) is not None:
-            tasks.start_soon(self._guard, self._delivery.deliver, *taken)
+            crew.start(self._guard(self._delivery.deliver, *taken))
 
-    def _start_requests(self, tasks: TaskGroup) -> None:
+    def _start_requests(self, crew: Crew) -> None:
         desk = self._desk
         self._too_dear.clear()
         self._heed_canary()
-        while self._has_time() and desk.stop is None and desk.admission(self._load()):
+        while (
+            self._hours.open(self._queue.models)
+            and self._has_time()
+            and desk.stop is None
+            and desk.admission(self._load())
+        ):
             record = self._queue.take(self._admits, desk.clock.monotonic())
             if record is None:
                 break
             self._canary.chosen(record.job.id)
-            tasks.start_soon(self._guard, self._sending.send, record, self._sending.reserve(record))
+            crew.start(self._guard(self._sending.send, record, self._sending.reserve(record)))
         if self._too_dear and not (desk.in_flight or desk.owed) and self._is_stuck():
             self._stop_for_budget()
 
     def _is_stuck(self) -> bool:
         """Whether what is too dear is all that is left, or all that may be sent while the others are held back."""
-        return self._canary.holds or self._too_dear.issuperset(self._queue.models())
+        return self._canary.holds or self._too_dear.keys() >= set(self._queue.models())
 
     def _heed_canary(self) -> None:
         desk = self._desk
         if self._canary.holds and not (desk.in_flight or desk.owed or self._queue.has_retries()):
             self._canary.give_up()
-        stop = self._canary.stop()
+        stop = self._canary.stop() or self._failures.stop()
         if stop is not None and desk.stop is None and self._queue.models():
             desk.ask_to_stop(stop)
 
     def _stop_for_budget(self) -> None:
         budget, cap = self._desk.budget, self._desk.settings.max_cost_usd or 0.0
+        period = budget.period_stop(min(self._too_dear.values()), self._desk.clock.now())
+        if period is not None:
+            self._desk.ask_to_stop(period)
+            return
         before = f", ${budget.carried:.2f} of it by runs before this one that did not finish" if budget.carried else ""
         self._desk.ask_to_stop(
             Stop(
@@ -253,10 +268,10 @@ class Engine:
     def _admits(self, record: Record) -> bool:
         if not self._canary.admits(record.job.id):
             return False
-        room = self._desk.budget.room(record.job.price or 0.0)
+        room = self._desk.budget.room(record.job.price or 0.0, self._desk.clock.now())
         if room is not Room.YES:
             if room is Room.NO:
-                self._too_dear.add(record.job.model)
+                self._too_dear[record.job.model] = record.job.price or 0.0
             return False
         return self._trouble.may_start(record.job.model)
 
@@ -282,6 +297,7 @@ class Engine:
         if desk.stop is None:
             moments += [
                 None if desk.ends_at is None else desk.ends_at - self._drain_s(),
+                self._hours.closes(now),
                 self._queue.next_due(now),
                 *(desk.limiter.resumes_at(model, now) for model in self._queue.models()),
             ]

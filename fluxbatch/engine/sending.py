@@ -83,7 +83,7 @@ class Sending:
         finally:
             self._trouble.ended(ticket, None)
             desk.in_flight -= 1
-            desk.budget.settle(job.price or 0.0, charge)
+            desk.budget.settle(job.price or 0.0, charge, desk.clock.now())
             desk.bell.ring()
 
     async def _make_ready(self, record: Record) -> PlannedJob | None:
@@ -135,7 +135,13 @@ class Sending:
         self._delivery.owe(record, lease, remake=True)
         now = desk.clock.now()
         desk.note(
-            JobGranted(at=now, job_id=record.job.id, seconds_left=lease.deadline - now, request_id=lease.request_id)
+            JobGranted(
+                at=now,
+                job_id=record.job.id,
+                seconds_left=lease.deadline - now,
+                request_id=lease.request_id,
+                usd=step.usd,
+            )
         )
 
     async def _landed(self, record: Record, answer: Inline, ticket: Ticket, begun: float) -> Charge:
@@ -170,7 +176,7 @@ class Sending:
             request_id=answer.request_id,
         )
         await desk.advance(record, step)
-        desk.note(JobStored(at=desk.clock.now(), job_id=job.id, stored=stored))
+        desk.note(JobStored(at=desk.clock.now(), job_id=job.id, stored=stored, usd=step.usd))
         return Charge.CHARGED
 
     def _answered(self, record: Record) -> None:
@@ -210,6 +216,7 @@ class Sending:
                 delay_s=delay,
                 message=verdict.message,
                 http_status=verdict.http_status,
+                usd=_usd(job, verdict.charge),
             )
         )
 
@@ -248,7 +255,13 @@ class Sending:
             request_id=request_id,
         )
         await desk.advance(record, step)
-        desk.note(JobFailed(at=desk.clock.now(), job_id=job.id, failure=failure, charge=charge))
+        usd = _usd(job, charge)
+        desk.note(JobFailed(at=desk.clock.now(), job_id=job.id, failure=failure, charge=charge, usd=usd))
+
+
+def _usd(job: PlannedJob, charge: Charge) -> float:
+    """What an attempt cost, surely or maybe."""
+    return 0.0 if charge is Charge.NONE else job.price or 0.0
 
 
 def _failure_of(error: PhotoError) -> Failure:

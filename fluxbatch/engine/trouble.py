@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.answer import Action, Refused, Scope
-from fluxbatch.model.events import RunPaused
+from fluxbatch.model.events import LimitChanged, RunPaused
 from fluxbatch.model.state import Charge
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.backoff import outage_pause_s
@@ -49,6 +49,7 @@ class Trouble:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._limit = 0
 
     def may_start(self, model: str) -> bool:
         """Whether one more request may be sent to a model, as far as troubles and limits go."""
@@ -61,6 +62,7 @@ class Trouble:
         """A request is about to be sent."""
         desk = self._desk
         place = desk.limiter.started(model, desk.clock.monotonic())
+        self._tell_limit()
         return Ticket(place, desk.outage.started(), desk.doubts[model].started())
 
     def ended(self, ticket: Ticket, answer: Answer | None) -> float:
@@ -78,6 +80,7 @@ class Trouble:
             return self._heed(ticket, answer.verdict)
         said = Outcome.UNSAID if answer is None else Outcome.ACCEPTED
         desk.limiter.finished(ticket.place, desk.clock.monotonic(), said)
+        self._tell_limit()
         if answer is not None:
             desk.outage.answered()
             desk.doubts[model].image_came()
@@ -87,7 +90,8 @@ class Trouble:
         desk, now = self._desk, self._desk.clock.monotonic()
         asked = verdict.pause if verdict.congestion else None
         seconds = desk.limiter.finished(ticket.place, now, outcome_of(verdict), scope=verdict.scope, asked=asked)
-        self._tell_pause(verdict, seconds)
+        self._tell_limit()
+        self._tell_pause(ticket, verdict, seconds)
         if verdict.action is Action.STOP_RUN:
             address = verdict.scope is Scope.ENDPOINT
             remedy = _WRONG_ADDRESS if address else REMEDY[verdict.reason]
@@ -108,7 +112,7 @@ class Trouble:
         elif self._gave_up_waiting(verdict):
             return 0.0
         seconds = 0.0 if verdict.pause is None else outage_pause_s(1, verdict.pause)
-        return self._pause(ticket.place.model, verdict, seconds)
+        return self._pause(ticket, verdict, seconds)
 
     def _refused_as_too_much(self, verdict: Verdict) -> None:
         desk, now = self._desk, self._desk.clock.monotonic()
@@ -128,7 +132,7 @@ class Trouble:
         seconds = self._desk.outage.failed(
             self._desk.clock.monotonic(), verdict.pause, somebody_there=verdict.http_status is not None
         )
-        return 0.0 if self._gave_up_waiting(verdict) else self._pause(ticket.place.model, verdict, seconds)
+        return 0.0 if self._gave_up_waiting(verdict) else self._pause(ticket, verdict, seconds)
 
     def _gave_up_waiting(self, verdict: Verdict) -> bool:
         desk, now = self._desk, self._desk.clock.monotonic()
@@ -151,18 +155,35 @@ class Trouble:
             return 0.0
         if seconds:
             desk.limiter.pause(Scope.MODEL, model, desk.clock.monotonic(), seconds)
-            self._tell_pause(verdict, seconds, scope=Scope.MODEL)
+            self._tell_pause(ticket, verdict, seconds, scope=Scope.MODEL)
         return seconds
 
-    def _pause(self, model: str, verdict: Verdict, seconds: float) -> float:
+    def _pause(self, ticket: Ticket, verdict: Verdict, seconds: float) -> float:
         desk = self._desk
         if seconds:
-            desk.limiter.pause(verdict.scope, model, desk.clock.monotonic(), seconds)
-            self._tell_pause(verdict, seconds)
+            desk.limiter.pause(verdict.scope, ticket.place.model, desk.clock.monotonic(), seconds)
+            self._tell_pause(ticket, verdict, seconds)
         return seconds
 
-    def _tell_pause(self, verdict: Verdict, seconds: float, *, scope: Scope | None = None) -> None:
-        if seconds:
-            desk = self._desk
-            at = desk.clock.now()
-            desk.note(RunPaused(at=at, scope=scope or verdict.scope, seconds=seconds, message=verdict.message))
+    def _tell_pause(self, ticket: Ticket, verdict: Verdict, seconds: float, *, scope: Scope | None = None) -> None:
+        if not seconds:
+            return
+        desk, scope = self._desk, scope or verdict.scope
+        desk.note(
+            RunPaused(
+                at=desk.clock.now(),
+                scope=scope,
+                seconds=seconds,
+                message=verdict.message,
+                reason=verdict.reason,
+                model=ticket.place.model if scope in {Scope.MODEL, Scope.JOB} else "",
+                asked=verdict.pause is not None,
+            )
+        )
+
+    def _tell_limit(self) -> None:
+        desk = self._desk
+        limit = desk.limiter.limit
+        if limit != self._limit:
+            before, self._limit = self._limit, limit
+            desk.note(LimitChanged(at=desk.clock.now(), limit=limit, before=before, cause=desk.limiter.limit_cause))

@@ -9,6 +9,7 @@ from fluxbatch.model.state import Charge, Reason
 
 if TYPE_CHECKING:
     from fluxbatch.model.job import Failure, Stored
+    from fluxbatch.model.limits import LimitCause
 
 __all__ = [
     "DeliveryRetried",
@@ -19,6 +20,7 @@ __all__ = [
     "JobRequeued",
     "JobStored",
     "JobSubmitted",
+    "LimitChanged",
     "RunEnded",
     "RunPaused",
     "RunStarted",
@@ -53,28 +55,30 @@ class JobSubmitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobGranted:
-    """The image is made and paid for; its URL dies in ``seconds_left``."""
+    """The image is made and paid for, with ``usd``; its URL dies in ``seconds_left``."""
 
     name: ClassVar[str] = "job.granted"
     at: float
     job_id: str
     seconds_left: float
     request_id: str
+    usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStored:
-    """The image is on disk, verified."""
+    """The image is on disk, verified. ``usd`` was paid for it, if it came in the answer itself."""
 
     name: ClassVar[str] = "job.stored"
     at: float
     job_id: str
     stored: Stored
+    usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequeued:
-    """An attempt failed; another follows in ``delay_s`` seconds."""
+    """An attempt failed; another follows in ``delay_s`` seconds. As ``charge`` says, ``usd`` were billed or may be."""
 
     name: ClassVar[str] = "job.requeued"
     at: float
@@ -84,6 +88,7 @@ class JobRequeued:
     delay_s: float
     message: str
     http_status: int | None = None
+    usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,24 +116,42 @@ class JobLost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFailed:
-    """The end of this job in this run."""
+    """The end of this job in this run. As ``charge`` says, ``usd`` were billed or may be."""
 
     name: ClassVar[str] = "job.failed"
     at: float
     job_id: str
     failure: Failure
     charge: Charge = Charge.NONE
+    usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged:
+    """``limit`` requests may be in flight now, over all models; it was ``before``, 0 at the first request."""
+
+    name: ClassVar[str] = "limit.changed"
+    at: float
+    limit: int
+    before: int
+    cause: LimitCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPaused:
-    """Nothing of ``scope`` is sent for ``seconds``."""
+    """Nothing of ``scope`` is sent for ``seconds``; ``model``: of that model, empty for all.
+
+    ``asked``: the API named the time (Retry-After).
+    """
 
     name: ClassVar[str] = "run.paused"
     at: float
     scope: str
     seconds: float
     message: str
+    reason: str = ""
+    model: str = ""
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +200,7 @@ Event: TypeAlias = (
     | DeliveryRetried
     | JobLost
     | JobFailed
+    | LimitChanged
     | RunPaused
     | StepsRescued
     | RunStopping

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Progress", "Stop", "Summary"]
+__all__ = ["Pause", "Progress", "Stop", "Summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What nothing is sent to for a while.
+
+    Attributes:
+        model: that alone; empty for all.
+        left_s: seconds to go.
+        why: for people.
+    """
+
+    model: str
+    left_s: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +43,8 @@ class Progress:
         per_minute, left_s: images made a minute of late, seconds to go at that pace; None if it can't be told.
         cap_usd, carried_usd: the cap, and what earlier runs have spent of it.
         recent: the last failures: job id, message, remedy.
+        pauses: what nothing is sent to, and for how long yet.
+        simulated: no money, no model.
     """
 
     make: int
@@ -49,6 +66,8 @@ class Progress:
     cap_usd: float | None = None
     carried_usd: float = 0.0
     recent: tuple[tuple[str, str, str], ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,8 @@ class Summary:
         rescue: where steps are kept that the ledger could not take, empty if it took all (likewise).
         refused: requests that met a rate limit (likewise).
         limits: requests at a time that the API was found to take, by model, ``""`` over all (likewise).
+        flags: images that may not be what was asked for, by flag; no failures.
+        forgiven: why the exit code is a milder one than the run came to, empty if it is not (likewise).
     """
 
     run_id: str
@@ -111,11 +132,18 @@ class Summary:
     rescue: str = ""
     refused: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, int] = field(default_factory=dict)
+    forgiven: str = ""
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether something is left for a reason, also for one that the caller lets pass."""
+        return self.stop is not None and (self.exit_code >= 3 or bool(self.forgiven and self.pending))
 
     def as_dict(self) -> dict[str, Any]:
         """The summary object that ``--json`` prints."""
         facts = asdict(self)
-        for name in ("failures", "stop", "rescue", "refused", "limits"):
+        for name in ("failures", "stop", "rescue", "refused", "limits", "forgiven"):
             del facts[name]
         for name in ("cost_usd", "unknown_usd"):
             facts[name] = round(facts[name], 6)

@@ -15,7 +15,7 @@ from fluxbatch.planning.orphans import Orphans
 from fluxbatch.planning.photos import PhotoBook
 from fluxbatch.planning.places import Places
 from fluxbatch.planning.planner import Planner, load_job
-from fluxbatch.planning.scratch import Scratch
+from fluxbatch.planning.scratch import Scratch, among
 from fluxbatch.planning.sources import JobList, ManifestFile, PhotoSet, SourceSpec
 from fluxbatch.planning.stager import Stager
 from fluxbatch.planning.staging import Body, defect_message, problem_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from fluxbatch.model.job import PlannedJob, Stored
+    from fluxbatch.model.problem import Where
     from fluxbatch.planning.findings import Findings
     from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.remakes import Remake
@@ -232,6 +233,11 @@ class Intake:
     def expected(self, ids: Sequence[str]) -> dict[str, bytes]:
         """What is to be expected of these jobs."""
         return self._graph.expected(ids)
+
+    def where(self, ids: Sequence[str]) -> dict[str, Where]:
+        """Where these jobs stand in their manifests."""
+        found = among(self._scratch.db, "SELECT id, body FROM row", ids)
+        return {job_id: Body.unpack(body).where("") for job_id, body in found}
 
     def _out_of_circle(self) -> list[StagedRow]:
         """One row that needs itself by way of others, so that those behind it can be looked at."""

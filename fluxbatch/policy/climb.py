@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from fluxbatch.model.limits import LimitCause
+
 __all__ = ["Climb"]
 
 FIRST_LIMIT: Final = 4
@@ -27,10 +29,12 @@ class Climb:
         limit: where it stands.
         wall: the lowest limit that is known to be too high; None if there is none. At the wall, a probe is under way.
         ceiling: it never goes beyond.
+        cause: what changed it last.
     """
 
     def __init__(self, ceiling: int, learned: int | None = None) -> None:
         self.ceiling = max(1, ceiling)
+        self.cause = LimitCause.START
         known = learned is not None and learned > 0
         self.limit = min(learned if learned is not None and known else FIRST_LIMIT, self.ceiling)
         self.wall = self.limit + 1 if known and self.limit < self.ceiling else None
@@ -59,8 +63,9 @@ class Climb:
         else:
             go = not self._slow or self._credit >= self.limit
         if go:
-            self.limit += 1
             self._credit = 0
+            probes = self.wall is not None and self.limit + 1 >= self.wall
+            self._set(self.limit + 1, LimitCause.PROBE if probes else LimitCause.GROWTH)
 
     def rest(self) -> None:
         """The API is in trouble: no growth for a round."""
@@ -75,13 +80,13 @@ class Climb:
         self._remember()
         if self.wall is not None and rank >= self.wall:
             self._fails = min(self._fails + 1, _FAILS_CAP)
-        self.limit = max(1, least, min(self.limit, rank - 1))
+        self._set(max(1, least, min(self.limit, rank - 1)), LimitCause.REFUSED)
         self.wall, self._slow = self.limit + 1, False
 
     def ease(self, share: float) -> None:
         """Only this share gets through, and not for its rank: no wall, but a reason to go down, and slowly up."""
         self._remember()
-        self.limit = max(1, int(self.limit * share + 0.5))
+        self._set(max(1, int(self.limit * share + 0.5)), LimitCause.REFUSED)
         self.wall, self._slow = None, True
 
     def confirm(self) -> None:
@@ -91,12 +96,17 @@ class Climb:
     def undo(self) -> None:
         """The falls since the last confirmation were no remedy: back to before them."""
         if self._undo is not None:
-            self.limit, self.wall = self._undo
+            limit, self.wall = self._undo
+            self._set(limit, LimitCause.UNDONE)
 
     def costs(self, now: float, pause_s: float) -> None:
         """A refused probe costs a pause, and so they are rarer."""
         wait = _PAUSES_APART * pause_s
         self._probe_at = now + min(wait * 2.0**self._fails, max(wait, _LONGEST_WAIT_S))
+
+    def _set(self, limit: int, cause: LimitCause) -> None:
+        if limit != self.limit:
+            self.limit, self.cause = limit, cause
 
     def _remember(self) -> None:
         if self._undo is None:

@@ -12,11 +12,14 @@ Refusals of requests begun before are of the same episode. They lower the limit 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fluxbatch.policy.backoff import LONGEST_PAUSE_S
 from fluxbatch.policy.climb import FIRST_LIMIT, Climb
 from fluxbatch.policy.pace import Gate
+
+if TYPE_CHECKING:
+    from fluxbatch.model.limits import LimitCause
 
 __all__ = ["Level"]
 
@@ -76,6 +79,11 @@ class Level:
     def limit(self) -> int:
         """How many requests may be in flight."""
         return self._climb.limit
+
+    @property
+    def cause(self) -> LimitCause:
+        """What changed the limit last."""
+        return self._climb.cause
 
     @property
     def learned(self) -> int | None:

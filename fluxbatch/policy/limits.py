@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, assert_never
 
 from fluxbatch.model.answer import Scope
+from fluxbatch.model.limits import LimitCause
 from fluxbatch.policy.level import Level
 from fluxbatch.policy.pace import MinutePace
 from fluxbatch.ports import Outcome, Place
@@ -44,6 +45,7 @@ class AdaptiveLimiter:
         self._key = Level(ceiling, self._learned.get(_ALL))
         self._models: dict[str, Level] = {}
         self._pace = MinutePace(rpm) if rpm else None
+        self._cause = LimitCause.START
 
     def admits(self, model: str, now: float) -> bool:
         """Whether one more request to ``model`` may start."""
@@ -70,7 +72,8 @@ class AdaptiveLimiter:
         asked: float | None = None,
     ) -> float:
         """A request ended. Returns for how many seconds from now ``scope`` pauses on its account."""
-        pause = 0.0
+        pause, before = 0.0, self.limit
+        wide, narrow = self._key.limit, self._model(place.model).limit
         for level, rank in ((self._key, place.rank), (self._model(place.model), place.rank_of_model)):
             match outcome:
                 case Outcome.ACCEPTED:
@@ -85,6 +88,8 @@ class AdaptiveLimiter:
                 case _:
                     assert_never(outcome)
             level.ended(place.begun, now)
+        if self.limit != before:
+            self._cause = self._cause_of(self._model(place.model), wide, narrow)
         return pause
 
     def pause(self, scope: Scope, model: str, now: float, seconds: float) -> None:
@@ -97,11 +102,22 @@ class AdaptiveLimiter:
         models = sum(level.limit for level in self._models.values())
         return min(self._key.limit, models) if models else self._key.limit
 
+    @property
+    def limit_cause(self) -> LimitCause:
+        """What changed ``limit`` last."""
+        return self._cause
+
     def learned(self) -> Mapping[str, int]:
         """Limits to begin the next run with, by model (``""``: over all). What was not used is kept as it was."""
         levels = {_ALL: self._key, **self._models}
         found = {name: level.learned for name, level in levels.items()}
         return {**self._learned, **{name: limit for name, limit in found.items() if limit is not None}}
+
+    def _cause_of(self, model: Level, wide: int, narrow: int) -> LimitCause:
+        """Of a change by the end of a request: before it, the levels of key and model stood at these limits."""
+        by_key, by_model = self._key.limit != wide, model.limit != narrow
+        is_keys = self._key.limit == self.limit
+        return self._key.cause if by_key and (is_keys or not by_model) else model.cause
 
     def _has_room(self, model: str) -> bool:
         narrow = self._model(model)
@@ -118,5 +134,8 @@ class AdaptiveLimiter:
         level = self._models.get(model)
         if level is None:
             level = Level(min(self._by_model.get(model, self._ceiling), self._ceiling), self._learned.get(model))
+            before = self.limit
             self._models[model] = level
+            if len(self._models) > 1 and self.limit != before:
+                self._cause = LimitCause.MODELS
         return level

@@ -22,11 +22,11 @@ def drain_s(load: Load, answer_s: float) -> float:
         load: what is under way, and how long a delivery takes.
         answer_s: seconds that an answer takes, as the slower ones of late.
     """
-    backlog_s = _rounds(load.owed, load.slots) * load.delivery_s
-    after_s = _rounds(load.in_flight + 1, load.slots) * load.delivery_s
-    # what is owed is fetched while answers are waited for
-    return max(_ANSWER_MARGIN * answer_s, _DELIVERY_MARGIN * backlog_s) + _DELIVERY_MARGIN * after_s
+    ordered = load.in_flight + 1
+    # what is owed is fetched while answers are waited for: it is done first, or the slots are busy all the time
+    after_answers_s = _ANSWER_MARGIN * answer_s + _deliveries_s(ordered, load)
+    return max(after_answers_s, _deliveries_s(load.owed + ordered, load))
 
 
-def _rounds(deliveries: int, slots: int) -> int:
-    return math.ceil(deliveries / slots)
+def _deliveries_s(count: int, load: Load) -> float:
+    return _DELIVERY_MARGIN * math.ceil(count / load.slots) * load.delivery_s

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from fluxbatch.model.outline import Action
+from fluxbatch.report.markdown import escaped, harmless
 from fluxbatch.report.summary import count, roughly, usd
 from fluxbatch.telemetry.redact import printable
 
@@ -30,8 +29,6 @@ _MARKS: Final = {
 }
 _SHOWN_REASONS: Final = 6
 _MARKDOWN_ROWS: Final = 100
-_LINKING: Final = re.compile("([@#])")
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|~@:$])")
 
 
 def plan_row(entry: PlanEntry, width: int) -> str:
@@ -80,14 +77,14 @@ def plan_markdown(facts: Mapping[str, Any], quote: Quote, entries: Iterable[Plan
     """The plan for a pull request: what people write is escaped, so that it can't pass for more than text."""
     if not quote.has_work:
         yield "### fluxbatch: nothing to do\n"
-        yield f"{_escaped('; '.join(_standing(quote)))}.\n"
+        yield f"{escaped('; '.join(_standing(quote)))}.\n"
         return
     yield f"### fluxbatch: {count(quote.make, 'image')} to make, about {usd(quote.usd)}\n"
     yield "| model | images | USD | time |\n|---|---:|---:|---:|"
     for name, model in facts["models"].items():
-        yield f"| {_escaped(name)} | {model['images']:,} | {usd(model['usd'])} | {roughly(model['seconds'])} |"
-    yield f"\n{_escaped('; '.join(_standing(quote)))}. Digest `{quote.digest}`.\n"
-    yield f"<details><summary>{_harmless(_reasons(quote)) or 'jobs'}</summary>\n"
+        yield f"| {escaped(name)} | {model['images']:,} | {usd(model['usd'])} | {roughly(model['seconds'])} |"
+    yield f"\n{escaped('; '.join(_standing(quote)))}. Digest `{quote.digest}`.\n"
+    yield f"<details><summary>{harmless(_reasons(quote)) or 'jobs'}</summary>\n"
     yield "| job | | why | USD |\n|---|---|---|---:|"
     hidden = 0
     shown = 0
@@ -99,7 +96,7 @@ def plan_markdown(facts: Mapping[str, Any], quote: Quote, entries: Iterable[Plan
             continue
         shown += 1
         price = usd(entry.usd) if entry.usd else ""
-        yield f"| {_escaped(entry.id)} | {entry.action} | {_escaped(entry.why)} | {price} |"
+        yield f"| {escaped(entry.id)} | {entry.action} | {escaped(entry.why)} | {price} |"
     if hidden:
         yield f"\n… and {hidden:,} more"
     yield "\n</details>"
@@ -128,13 +125,3 @@ def _reasons(quote: Quote) -> str:
     shown = [f"{printable(why)}: {number:,}" for why, number in by_number[:_SHOWN_REASONS]]
     rest = sum(number for _, number in by_number[_SHOWN_REASONS:])
     return ", ".join([*shown, f"other reasons: {rest:,}"] if rest else shown)
-
-
-def _escaped(text: str) -> str:
-    return _SPECIAL.sub(r"\\\1", _harmless(text))
-
-
-def _harmless(text: str) -> str:
-    """For the inside of HTML. GitHub looks for mentions and numbers in what was rendered: a backslash stops neither."""
-    line = " ".join(printable(text).split())
-    return _LINKING.sub("\\1\u200b", html.escape(line if len(line) <= 200 else f"{line[:199]}…", quote=False))

@@ -16,9 +16,10 @@ from fluxbatch.model.job import Photo, RemoteImage
 from fluxbatch.model.state import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Fitting, Image, Record
 
 __all__ = ["result_of", "write_results"]
@@ -27,8 +28,22 @@ _BATCH: Final = 200
 _STATUS: Final = {JobState.STORED: "stored", JobState.FAILED: "failed"}
 
 
-async def write_results(path: Path, rows: AsyncIterator[Record], *, run_id: str, simulated: bool) -> int:
+async def write_results(
+    path: Path,
+    rows: AsyncIterator[Record],
+    *,
+    run_id: str,
+    simulated: bool,
+    find_flags: Callable[[Sequence[Record]], Awaitable[Sequence[Flags]]],
+) -> int:
     """Write the file anew and return how many lines it has; a reader sees the old one or the whole new one.
+
+    Args:
+        path: of the file.
+        rows: the present jobs.
+        run_id: of the run that images are new in.
+        simulated: no money, no model.
+        find_flags: is asked for the flags of some rows at a time.
 
     Raises:
         StorageError: the folder can't be written; the old file stands.
@@ -37,15 +52,14 @@ async def write_results(path: Path, rows: AsyncIterator[Record], *, run_id: str,
     count = 0
     try:
         async with aiofiles.open(temporary, "wb") as file:
-            lines: list[bytes] = []
-            async for record in rows:
-                lines.append(orjson.dumps(result_of(record, run_id=run_id, simulated=simulated)))
-                count += 1
-                if len(lines) >= _BATCH:
-                    await file.write(b"\n".join(lines) + b"\n")
-                    lines.clear()
-            if lines:
+            async for page in _pages(rows):
+                found = zip(page, await find_flags(page), strict=True)
+                lines = [
+                    orjson.dumps(result_of(record, run_id=run_id, simulated=simulated, flags=flags))
+                    for record, flags in found
+                ]
                 await file.write(b"\n".join(lines) + b"\n")
+                count += len(lines)
             await file.flush()
             await anyio.to_thread.run_sync(os.fsync, file.fileno())
         await aiofiles.os.replace(temporary, path)
@@ -57,7 +71,18 @@ async def write_results(path: Path, rows: AsyncIterator[Record], *, run_id: str,
     return count
 
 
-def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]:
+async def _pages(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
+    page: list[Record] = []
+    async for record in rows:
+        page.append(record)
+        if len(page) >= _BATCH:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def result_of(record: Record, *, run_id: str, simulated: bool, flags: Flags | None = None) -> dict[str, Any]:
     """One line of the results, as data. ``cached`` is true for an image that was there before this run."""
     job = record.job
     stored = record.stored if record.state is JobState.STORED else None
@@ -88,6 +113,8 @@ def result_of(record: Record, *, run_id: str, simulated: bool) -> dict[str, Any]
         "url_age_s": None if stored is None or stored.url_age_s is None else round(stored.url_age_s, 3),
         "request_id": record.request_id or None,
         "simulated": simulated,
+        "flags": list(flags or ()),
+        "flag_details": {} if flags is None else {flag.value: dict(details) for flag, details in flags.items()},
         "meta": dict(job.meta),
         "error": failure and {"code": failure.reason, "message": failure.message, "http_status": failure.http_status},
     }

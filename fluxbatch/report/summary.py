@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fluxbatch.model.flags import Flag
 from fluxbatch.model.state import Reason
 from fluxbatch.policy.deadlines import URL_LIFE_S
 from fluxbatch.policy.remedies import REMEDY
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.summary import Summary
 
-__all__ = ["count", "failure_lines", "roughly", "summary_lines", "usd"]
+__all__ = ["count", "failure_lines", "flag_lines", "roughly", "summary_lines", "usd"]
+
+_FLAG_WORDS: Final[Mapping[str, str]] = {
+    Flag.SIZE: "of another size than asked for",
+    Flag.BLANK: "blank",
+    Flag.SAME_AS_INPUT: "the same as an input",
+    Flag.SAME_AS_OUTPUT: "the same as another image",
+}
 
 
 def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
@@ -30,13 +38,14 @@ def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str
         parts.append(f"{summary.pending} still to make")
     lines = [f"{count(summary.total, 'image')}: {', '.join(parts)} ({_duration(summary.wall_s)})"]
     lines += failure_lines(summary.failures, command=command)
+    lines += flag_lines(summary.flags)
     lines.append(_spend(summary))
     if summary.url_age_max_s is not None:
         share = f"oldest URL {summary.url_age_max_s:.1f} s of {URL_LIFE_S:.0f} s"
         lines.append(f"fetched in time: {share}, median {summary.url_age_p50_s or 0.0:.1f} s")
     if summary.refused:
         lines.append(_limits(summary))
-    if summary.stop is not None and summary.exit_code >= 3:
+    if summary.stop is not None and summary.stopped_early:
         # the message of a signal is about what follows it
         words = summary.stop.reason.replace("_", " ") if summary.exit_code > 100 else summary.stop.message
         before = f" (before that: {summary.stop.before})" if summary.stop.before else ""
@@ -45,6 +54,8 @@ def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str
             lines.append(f"  {summary.stop.remedy}")
     if summary.rescue:
         lines.append(f"the ledger can't be written; what it lacks is kept for the next run in {summary.rescue}")
+    if summary.forgiven:
+        lines.append(f"exit code {summary.exit_code}: {summary.forgiven}")
     lines.append(f"images: {out}")
     return lines
 
@@ -53,6 +64,12 @@ def failure_lines(failures: Mapping[str, int], *, command: str = "") -> list[str
     """Failed jobs by error code, most first, each with its remedy."""
     by_number = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     return [f"  {number} × {code}: {_remedy(code, command)}" for code, number in by_number]
+
+
+def flag_lines(flags: Mapping[str, int]) -> list[str]:
+    """Images by what is odd about them, if any is, and where to look."""
+    parts = [f"{flags[flag]} {words}" for flag, words in _FLAG_WORDS.items() if flags.get(flag)]
+    return [f'worth a look: {", ".join(parts)} (fluxbatch report, or "flags" in results.jsonl)'] if parts else []
 
 
 def _remedy(code: str, command: str) -> str:

@@ -13,6 +13,7 @@ import structlog
 
 from fluxbatch.model.events import JobRequeued
 from fluxbatch.model.state import Charge
+from fluxbatch.telemetry.catalogue import CATALOGUE
 from fluxbatch.telemetry.events import to_dict
 from fluxbatch.telemetry.redact import clean
 
@@ -27,22 +28,7 @@ __all__ = ["LogFormat", "LogObserver", "Observers", "make_logger"]
 LogFormat = Literal["text", "json"]
 
 _LEVELS: Final = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.NOTSET}
-_LEVEL_OF: Final[Mapping[str, str]] = {
-    "run.started": "info",
-    "run.paused": "warning",
-    "run.rescued": "warning",
-    "run.stopping": "warning",
-    "run.ended": "debug",
-    "job.failed": "warning",
-    "job.lost": "warning",
-    "job.stored": "debug",
-    "job.granted": "debug",
-    "job.submitted": "debug",
-    "job.requeued": "debug",
-    "delivery.retried": "debug",
-}
-
-_DULL: Final = frozenset({"sha256", "bytes", "width", "height", "request_id", "simulated", "charge"})
+_DULL: Final = frozenset({"sha256", "bytes", "width", "height", "request_id", "simulated", "charge", "usd", "asked"})
 """of no interest to a person who watches"""
 
 
@@ -114,7 +100,7 @@ class LogObserver:
             return "info"
         if event.name == "run.started" and self._dull:
             return "debug"  # a person was told in words
-        return _LEVEL_OF.get(event.name, "info")
+        return CATALOGUE[event.name].level
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ _KEY: Final = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.]{4,}", re.IGNORECASE)
 _SCHEME: Final = r"\b[a-z][a-z0-9+.\-]{0,15}:(?:\\?/){2}"
 _QUERY: Final = re.compile(rf"({_SCHEME}[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
 _USERINFO: Final = re.compile(rf"({_SCHEME})[^\s/@\"'<>\\]+@", re.IGNORECASE)
-_DATA_URL: Final = re.compile(r"(data:[a-z]+/[a-z0-9.+-]+;base64,)[A-Za-z0-9+/=]{16,}")
+_DATA_URL: Final = re.compile(
+    r"(data:[a-z0-9.+\\/\-]{1,80}(?:;[a-z0-9=._\-]{1,40}){0,3};base64,)[a-z0-9+/=_\\%\-]{16,}", re.IGNORECASE
+)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # As ids of requests are: no other pattern here could be found in it.
 _HARMLESS: Final = re.compile(r"(?:(?!sk-)[A-Za-z0-9_.\-])*", re.IGNORECASE)

@@ -14,6 +14,7 @@ from fluxbatch.model.job import Record
 from fluxbatch.model.state import NEXT, Charge, JobState
 from fluxbatch.policy.transition import after
 from fluxbatch.ports import Disposition, RunRow, Tally
+from fluxbatch.unbroken import unbroken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -92,6 +93,14 @@ class MemoryLedger:
         """The newest run, if there was one."""
         await self._commit()
         return next(reversed(self._runs.values()), None)
+
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment, the oldest first."""
+        await self._commit()
+        rows = list(self._runs.values())
+        nexts: list[float | None] = [*(row.started_at for row in rows[1:]), None]
+        over_at = [row.ended_at if row.ended_at is not None else after for row, after in zip(rows, nexts, strict=True)]
+        return [row for row, over in zip(rows, over_at, strict=True) if over is None or over >= since]
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
@@ -197,7 +206,7 @@ class MemoryLedger:
         if step.to is JobState.STORED:
             self._free_dependents(step.job_id)
         self.steps.append(step)
-        await self._commit()
+        await unbroken(anyio.sleep(self.commit_s))
 
     async def claim(self, manifest: str, run_id: str) -> None:
         """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""
@@ -224,6 +233,17 @@ class MemoryLedger:
             found = [record for record in self._records.values() if record.run_id == run_id and record.selected]
         ids = {record.job.id for record in found}
         return _tally(found, [record for (job_id, _), record in self._former.items() if job_id in ids])
+
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record: by sha256, the ids first and last planned."""
+        await self._commit()
+        present = {record.job.id for record in self._present()}
+        found: dict[str, list[str]] = {}
+        for job_id, record in self._records.items():
+            if job_id in present and record.state is JobState.STORED and record.stored is not None:
+                found.setdefault(record.stored.sha256, []).append(job_id)
+        twins = {sha256: (ids[0], ids[-1]) for sha256, ids in found.items() if len(ids) > 1}
+        return dict(list(twins.items())[:limit])
 
     async def rows(self) -> AsyncIterator[Record]:
         """The present jobs, by manifest and position."""

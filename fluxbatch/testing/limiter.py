@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxbatch.model.answer import Scope
+from fluxbatch.model.limits import LimitCause
 from fluxbatch.policy.backoff import LONGEST_PAUSE_S
 from fluxbatch.policy.pace import Gate
 from fluxbatch.ports import Outcome, Place
@@ -72,6 +73,11 @@ class FixedLimiter:
     def limit(self) -> int:
         """The ceiling."""
         return self._ceiling
+
+    @property
+    def limit_cause(self) -> LimitCause:
+        """Nothing changes it."""
+        return LimitCause.START
 
     def learned(self) -> Mapping[str, int]:
         """Nothing."""

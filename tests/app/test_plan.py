@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -417,20 +415,6 @@ def test_a_plan_does_not_wait_for_a_run(tmp_path: Path) -> None:
         assert (planned["make"], planned["owed"]) == (4, 2)
         assert {job["action"] for job in planned["jobs"]} == {"fetch", "make"}
         child.kill()
-
-
-@pytest.fixture
-def readonly(tmp_path: Path) -> tuple[str, ...]:
-    """A command by which others are started for whom the folder is on a filesystem that nobody can write."""
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare: only Linux has filesystems that one may mount for oneself")
-    options = ["--mount", "--propagation", "private", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$0" && exec "$@"'
-    via = ("unshare", *options, "sh", "-c", mount, str(tmp_path))
-    tried = subprocess.run([*via, "true"], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        pytest.skip(f"this machine lets nobody mount a folder: {tried.stderr}")
-    return via
 
 
 def test_a_plan_of_what_can_only_be_read(api: Api, tmp_path: Path, readonly: tuple[str, ...]) -> None:

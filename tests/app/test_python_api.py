@@ -21,7 +21,7 @@ SURFACE = {
     *("Charge", "DeliveryRetried", "Event", "FluxbatchError", "FolderInUse", "Interrupted", "Job", "JobFailed"),
     *("JobGranted", "JobLost", "JobRequeued", "JobStored", "JobSubmitted", "ManifestError", "Reason", "Result"),
     *("ResultError", "RunEnded", "RunPaused", "RunResult", "RunStarted", "RunStopping", "Settings"),
-    *("StepsRescued", "StorageError"),
+    *("LimitChanged", "StepsRescued", "StorageError"),
     *("Summary", "UsageError", "__version__", "arun", "run"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -158,6 +159,24 @@ def test_the_reason_of_a_stop_does_not_tell_them(tmp_path: Path, number: int) ->
 
     assert (ran.code, ran.summary["stop_reason"]) == (3, reason), ran.err
     check_nowhere(tmp_path / "jobs-out", ran, status)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("status", ["400 Bad", "500 Oh", "200 OK"])
+def test_a_photo_that_an_api_sends_back_in_its_words_is_nowhere(tmp_path: Path, status: str, form: str) -> None:
+    """As a data URL, plainly or with the slashes escaped: too much to read, and somebody's picture."""
+    (tmp_path / "photo.png").write_bytes(make_png(5, width=200, height=200))
+    write_rows(tmp_path / "jobs.jsonl", 2, images=["photo.png"])
+    photo = b64encode((tmp_path / "photo.png").read_bytes()).decode()
+    url = f"data:image/png;base64,{photo}"
+    said = [f'{{"error":{{"message":"not this: {one}"}}}}'.encode() for one in (url, url.replace("/", r"\/"))]
+    with gossiping(Gossip(*(answer(one, status=status) for one in said))) as server:
+        ran = ask(server, tmp_path, "-vv", "--log-format", form, "--json", "--max-attempts", "1")
+        assert photo in repr(server.requests), "it was not in play"
+    assert ran.summary["requests"] >= 2
+    for part in (photo[:60], photo[-60:]):
+        assert where(tmp_path / "jobs-out", part) == set()
+        assert part not in ran.out + ran.err
 
 
 def test_a_signed_query_is_in_the_ledger_while_it_is_owed_and_only_there(api: Api, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fluxbatch.cli.live import layout
-from fluxbatch.model.summary import Progress
+from fluxbatch.model.summary import Pause, Progress
 
 HOSTILE = ("a\x1b[2J[/bold]", "[red]no\x1b[31m\u202e" + "x" * 30_000, "try again")
 PROGRESS = Progress(
@@ -31,6 +33,15 @@ def test_tells_all_that_matters_at_80_columns() -> None:
         "[red]no", "try again",
     ):  # fmt: skip
         assert words in said
+
+
+def test_simulated_money_is_called_that_and_pauses_are_shown() -> None:
+    pauses = (Pause("", 75.0, "rate limited, for as long as the API asked"), Pause("m\x1b[2J", 3.0, "server error"))
+    said = "\n".join(line.plain for line in layout(replace(PROGRESS, simulated=True, pauses=pauses), 80, 24))
+    assert "$3.63 it would have cost (simulated: no money)" in said
+    assert "spent" not in said
+    assert "everything pauses for 1 min 15 s (rate limited, for as long as the API asked)" in said
+    assert "m[2J pauses for 3 s (server error)" in said
 
 
 def test_a_low_terminal_is_not_overrun() -> None:

@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -30,7 +29,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def watch(*args: object, cwd: Path) -> Ran:
-    return run_command("status", "out", "--watch", 0.1, *args, cwd=cwd)
+    return run_command("status", "out", "--watch", "--interval", 0.1, *args, cwd=cwd)
 
 
 def test_a_run_is_watched_to_its_end(slow: Api, tmp_path: Path) -> None:
@@ -60,10 +59,49 @@ def test_a_run_that_has_ended_is_shown_once(slow: Api, tmp_path: Path) -> None:
     assert "\x1b" not in ran.out
 
 
-@pytest.mark.parametrize("args", [("--results",), ("--watch", 0), ("--watch", "soon")])
-def test_what_can_not_be_watched(tmp_path: Path, args: tuple[object, ...]) -> None:
-    ran = watch(*args, cwd=tmp_path)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--watch",),
+        ("--watch", "out"),
+        ("out", "--watch", "2"),
+        ("--watch", "0.5"),
+        ("out", "--watch=0.5"),
+        ("--watch", "5m"),
+    ],
+)
+def test_the_folder_may_stand_anywhere_and_seconds_as_of_old(
+    slow: Api, tmp_path: Path, args: tuple[object, ...]
+) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    assert slow.run("jobs.jsonl", "-o", "out", "--yes", cwd=tmp_path).code == 0
+    ran = run_command("status", *args, "--json", cwd=tmp_path)
+    assert (ran.code, ran.summary["stored"], ran.summary["live"]) == (0, 1, False), ran.err
+
+
+def test_a_folder_that_is_named_like_seconds_is_one(slow: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    assert slow.run("jobs.jsonl", "-o", "5", "--yes", cwd=tmp_path).code == 0
+    assert slow.run("jobs.jsonl", "-o", "out", "--yes", cwd=tmp_path).code == 0
+    assert run_command("status", "--watch", "5", "--json", cwd=tmp_path).summary["out"] == str(tmp_path / "5")
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("out", "--watch", "--results"), "give one of them"),
+        (("out", "--watch", "--interval", 0), "0.1 seconds or more"),
+        (("out", "--watch", 0), "0.1 seconds or more"),
+        (("out", "--watch=soon"), "is no duration"),
+        (("out", "--watch", "soon"), "soon"),
+        (("--watch", "soon"), "soon is no output folder"),
+        (("out", "--interval", 5), "add --watch"),
+    ],
+)
+def test_what_can_not_be_watched(tmp_path: Path, args: tuple[object, ...], told: str) -> None:
+    ran = run_command("status", *args, cwd=tmp_path)
     assert (ran.code, ran.out) == (2, "")
+    assert told in ran.err
 
 
 def test_a_terminal_is_painted_anew_and_left_by_ctrl_c(slow: Api, tmp_path: Path) -> None:
@@ -72,7 +110,7 @@ def test_a_terminal_is_painted_anew_and_left_by_ctrl_c(slow: Api, tmp_path: Path
         wait_for(lambda: bool(names_of(tmp_path / "out", "job.submitted")))
         mine, theirs = pty.openpty()
         watching = subprocess.Popen(
-            [sys.executable, *command("status", "out", "--watch", 0.1)[1:]],
+            command("status", "out", "--watch", "--interval", 0.1),
             cwd=tmp_path,
             env={**os.environ, "TERM": "xterm"},
             stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from fluxbatch.engine import Engine
@@ -55,6 +56,28 @@ async def leave_leases(world: World, lives: dict[str, float]) -> list[PlannedJob
         step = Step(job.id, JobState.SUBMITTED, JobState.GENERATED, charge=Charge.CHARGED, usd=0.03, lease=lease)
         await world.ledger.advance(step)
     return planned
+
+
+async def test_the_url_that_dies_first_is_known_fetched_or_not() -> None:
+    world = World()
+    await leave_leases(world, {"late": 500.0, "soon": 50.0, "later": 900.0})
+    takes_s = {"soon": 5.0, "late": 20.0, "later": 20.0}
+    world.fetcher = ScriptedFetcher(world.clock, lambda lease, _: Serving(latency_s=takes_s[job_of(lease)]))
+    engine = Engine(world.desk(downloads=1))
+    seen: list[str] = []
+
+    async def look() -> None:
+        for _ in range(5):
+            lease = engine.first_to_die
+            seen.append("" if lease is None else job_of(lease))
+            await anyio.sleep(11.5)
+
+    assert engine.first_to_die is None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.fetch_owed, 600.0)
+        await anyio.sleep(1.0)
+        tasks.start_soon(look)
+    assert seen == ["soon", "late", "late", "later", ""]
 
 
 # ---------------------------------------------------------------------------------------------------------- faults

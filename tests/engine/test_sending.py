@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fluxbatch.errors import PhotoChanged, PhotoError
-from fluxbatch.model.events import JobFailed, JobRequeued, JobStored, JobSubmitted, RunPaused, RunStopping
+from fluxbatch.model.events import (
+    JobFailed,
+    JobGranted,
+    JobRequeued,
+    JobStored,
+    JobSubmitted,
+    LimitChanged,
+    RunPaused,
+    RunStopping,
+)
+from fluxbatch.model.limits import LimitCause
 from fluxbatch.model.state import Charge, JobState, Reason
 from fluxbatch.policy.verdict import Loss
 from fluxbatch.testing import (
@@ -188,7 +198,36 @@ async def test_retry_after_is_shared_and_no_herd_follows() -> None:
     assert again[0] >= 40.5
     assert all(0 <= at - 40.5 <= 10.1 for at in again), "Retry-After is obeyed to the letter and spread over a quarter"
     assert len({round(at, 1) for at in again}) > 6, "those who waited came back as a herd"
-    assert world.recorder.of(RunPaused)[0].seconds == 40.0
+    pause = world.recorder.of(RunPaused)[0]
+    assert (pause.seconds, pause.reason, pause.model, pause.asked) == (40.0, Reason.RATE_LIMITED, "", True)
+
+
+async def test_each_change_of_the_limit_is_told_once_with_its_cause() -> None:
+    world = World(ceiling=12, adaptive=True)
+    world.provider = ScriptedProvider(world.clock, lambda _job, attempt: LIMITED if attempt == 1 else Grant())
+    desk = await world.run(jobs(60))
+    told = world.recorder.of(LimitChanged)
+    assert (told[0].before, told[0].limit, told[0].cause) == (0, 4, LimitCause.START)
+    assert all(one.limit == other.before != other.limit for one, other in pairwise(told))
+    assert told[-1].limit == desk.limiter.limit
+    assert {one.cause for one in told if one.limit < one.before} == {LimitCause.REFUSED}
+
+
+async def test_what_attempts_cost_is_told_with_their_end() -> None:
+    world = World(ceiling=4)
+    script: dict[str, list[Act]] = {
+        "job-00000": [Grant()],
+        "job-00001": [Refuse(status=504), Grant()],
+        "job-00002": [Refuse(status=400, code="content_policy_violation")],
+    }
+    world.provider = ScriptedProvider(world.clock, script)
+    desk = await world.run(jobs(3))
+    granted = {event.job_id: event.usd for event in world.recorder.of(JobGranted)}
+    assert granted == {"job-00000": 0.03, "job-00001": 0.03}
+    assert sum(granted.values()) == desk.account.cost_usd
+    assert [event.usd for event in world.recorder.of(JobRequeued)] == [desk.account.unknown_usd] == [0.03]
+    assert [event.usd for event in world.recorder.of(JobFailed)] == [0.0]
+    assert {event.usd for event in world.recorder.of(JobStored)} == {0.0}, "it would be counted twice"
 
 
 async def test_a_pause_of_one_model_leaves_the_others_alone() -> None:

@@ -211,8 +211,8 @@ async def test_a_defect_does_not_throw_away_what_is_paid_for(where: str) -> None
         await Engine(desk).run()
     world.check_leaks(desk)
     states = await world.states()
-    assert states["stored"] == 4
-    assert states["pending"] == 45
+    assert states["stored"] + states["pending"] == 49
+    assert states["pending"] >= 44, "beyond the one that took its place as it was answered, nothing more is sent"
     # what became of the one is left for the next run to find out
     assert states.get("submitted", 0) + states.get("generated", 0) == 1
     assert desk.stop is not None

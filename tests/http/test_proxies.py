@@ -10,6 +10,8 @@ import pytest
 from yarl import URL
 
 from fluxbatch.adapters.http.connect import Network
+from fluxbatch.app.compose import networks
+from fluxbatch.app.request import RunRequest
 from fluxbatch.errors import DeliveryError, UsageError
 from fluxbatch.model.answer import Action, Granted, Scope
 from fluxbatch.model.state import Charge
@@ -151,6 +153,55 @@ def test_each_scheme_has_its_proxy() -> None:
     assert network.proxy(URL("https://a.example/")).url == URL("http://proxy:3128")
     assert network.proxy(URL("http://a.example/")).url == URL("http://other:80")
     assert Network().proxy(URL("https://a.example/")).url is None
+
+
+def test_all_proxy_stands_in_for_the_one_of_https() -> None:
+    network = Network(proxies={"all": "http://any:1", "http": "http://other:80"})
+    assert network.proxy(URL("https://a.example/")).url == URL("http://any:1")
+    assert network.proxy(URL("http://a.example/")).url == URL("http://other:80")
+    with pytest.raises(UsageError, match="SOCKS is not supported"):
+        Network(proxies={"all": "socks5://127.0.0.1:1080"})
+    Network(proxies={"all": "socks5://127.0.0.1:1080", "https": "http://proxy:3128"})
+
+
+async def test_results_may_have_a_proxy_of_their_own(bench: Bench, certificates: Certificates) -> None:
+    async with (
+        serve(always(OK), tls=certificates.server) as api,
+        proxy_to(api) as for_requests,
+        proxy_to(api) as for_results,
+    ):
+        asked = RunRequest(
+            sources=[],
+            ca_file=certificates.ca_file,
+            download_proxy=f"http://me:p%40ss@127.0.0.1:{for_results.port}",
+        )
+        environment = {"https": for_requests.origin}
+        requests, results = networks(asked, environment)
+        async with replace(bench, network=requests).provider(f"https://{API_HOST}/v1") as provider:
+            assert isinstance(await provider.generate(job_of()), Granted)
+        async with replace(bench, network=results).fetcher(local=False) as fetcher:
+            await fetcher.fetch(lease_at(f"https://{DELIVERY_HOST}/x?sig=1"), await MemorySink().land())
+        assert [request.line for request in for_requests.requests] == [f"CONNECT {API_HOST}:443 HTTP/1.1"]
+        assert [request.line for request in for_results.requests] == [f"CONNECT {DELIVERY_HOST}:443 HTTP/1.1"]
+        credentials = base64.b64encode(b"me:p@ss").decode()
+        assert for_results.requests[0].headers["proxy-authorization"] == f"Basic {credentials}"
+        assert KEY not in repr(for_results.requests)
+        assert "p%40ss" not in repr(asked)
+
+
+def test_results_may_go_without_the_proxy() -> None:
+    requests, results = networks(RunRequest(sources=[], download_proxy="direct"), {"https": "http://proxy:3128"})
+    assert requests.proxy(URL("https://a.example/")).url == URL("http://proxy:3128")
+    assert results.proxy(URL("https://a.example/")).url is None
+    same, too = networks(RunRequest(sources=[]), {"https": "http://proxy:3128"})
+    assert same is too
+
+
+@pytest.mark.parametrize("address", ["socks5://me:HIDDEN@proxy:1080", "me:HIDDEN@:1", "ftp://me:HIDDEN@proxy"])
+def test_what_is_no_proxy_for_results(address: str) -> None:
+    with pytest.raises(UsageError, match="--download-proxy") as caught:
+        networks(RunRequest(sources=[], download_proxy=address), {})
+    assert "HIDDEN" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h", "SOCKS5"])

@@ -138,16 +138,6 @@ async def test_an_error_that_nobody_thought_of_ends_no_thread(ledger: SqliteLedg
         assert await ledger.pending_models("run") == {"flux-2-pro": 1}
 
 
-async def test_whoever_leaves_early_has_written(ledger: SqliteLedger) -> None:
-    job = make_job()
-    await plan(ledger, job)
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
-    assert scope.cancelled_caught
-    assert (await ledger.recall([job.id]))[job.id].state is JobState.SUBMITTED
-
-
 # ------------------------------------------------------------------------------------------------------ durability
 WRITER = """
 import sys, pathlib, anyio

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fluxbatch.model.answer import Scope
+from fluxbatch.model.limits import LimitCause
 from fluxbatch.policy.backoff import LONGEST_PAUSE_S
 from fluxbatch.policy.climb import Climb
 from fluxbatch.policy.level import Level
@@ -367,3 +368,46 @@ class Requests(RuleBasedStateMachine):
 
 TestRequests = Requests.TestCase
 TestRequests.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+# ----------------------------------------------------------------------------------------------- why it is as it is
+def test_a_limit_tells_what_changed_it() -> None:
+    limiter = AdaptiveLimiter(50)
+    assert (limiter.limit, limiter.limit_cause) == (4, LimitCause.START)
+    finish(limiter, fill(limiter, 0.0), 0.5)
+    assert (limiter.limit, limiter.limit_cause) == (8, LimitCause.GROWTH)
+    places = fill(limiter, 1.0)
+    finish(limiter, places[:5], 1.4)
+    finish(limiter, places[5:], 1.5, CONGESTED)
+    assert limiter.limit < 13
+    assert limiter.limit_cause is LimitCause.REFUSED
+
+
+def test_one_more_than_was_found_is_a_probe_and_another_model_no_growth() -> None:
+    limiter = AdaptiveLimiter(8, learned={"m": 4, "": 8})
+    assert limiter.admits("m", 0.0)
+    assert (limiter.limit, limiter.limit_cause) == (4, LimitCause.START)
+    now = 10.0
+    while limiter.limit == 4:
+        places: list[Place] = []
+        while len(places) < 4:
+            now = limiter.resumes_at("m", now) or now
+            places += fill(limiter, now)
+        now += 1.0
+        finish(limiter, places, now)
+    assert (limiter.limit, limiter.limit_cause) == (5, LimitCause.PROBE)
+    assert limiter.admits("other", now + 100.0)
+    assert (limiter.limit, limiter.limit_cause) == (8, LimitCause.MODELS)
+
+
+def test_a_limit_that_is_put_back_says_so() -> None:
+    limiter, now, seen = warmed_up(), 0.0, []
+    places = fill(limiter, now)
+    for _ in range(3):
+        now += 1.0
+        limiter.finished(places.pop(), now, CONGESTED)
+        seen.append((limiter.limit, limiter.limit_cause))
+        now = limiter.resumes_at("m", now) or now
+        finish(limiter, places, now, UNSAID)
+        places = [limiter.started("m", now)]
+    assert seen == [(15, LimitCause.REFUSED), (15, LimitCause.REFUSED), (16, LimitCause.UNDONE)]

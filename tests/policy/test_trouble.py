@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,9 +205,11 @@ def test_what_is_under_way_fits_into_what_is_kept_for_it(
     in_flight: int, owed: int, slots: int, delivery_s: float, answer_s: float
 ) -> None:
     load = Load(in_flight, owed, slots, delivery_s, 600.0)
-    # what is owed is fetched while answers are waited for, and what they bring after that
-    backlog_s, after_s = (-(-count // slots) * delivery_s for count in (owed, in_flight))
-    assert drain_s(load, answer_s) >= max(answer_s, backlog_s) + after_s
+    # what is owed is fetched while answers are waited for; then come the images of those, and of one request more
+    free_at = [0.0] * slots
+    for due_at in [0.0] * owed + [answer_s] * (in_flight + 1):
+        heapq.heappush(free_at, max(heapq.heappop(free_at), due_at) + delivery_s)
+    assert drain_s(load, answer_s) >= max(free_at)
 
 
 def test_the_drain_is_not_longer_than_need_be() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from fluxbatch.adapters.disk import FolderSink
 from fluxbatch.adapters.disk import landing as module
+from fluxbatch.adapters.disk.folders import FolderSyncs
 from fluxbatch.errors import DeliveryError, StorageError, TargetBlocked
 from fluxbatch.ports import Presence
 from fluxbatch.testing import make_jpeg, make_png
@@ -324,20 +325,17 @@ async def test_bytes_that_a_failed_fsync_has_lost_are_fetched_again(
     assert (tmp_path / "cat.png").read_bytes() == PNG
 
 
-async def test_an_image_in_place_is_never_written_to(
-    sink: FolderSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_image_in_place_is_never_written_to(sink: FolderSink, tmp_path: Path) -> None:
     """Not even if its folder could not be synced, and it is fetched once more."""
 
     def fail(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
+    sink.folders = FolderSyncs(fail)
     landing = await sink.land()
     landing.write(PNG)
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "sync_folder", fail)
-        with pytest.raises(StorageError):
-            await landing.commit("cat")
+    with pytest.raises(StorageError):
+        await landing.commit("cat")
     assert (tmp_path / "cat.png").read_bytes() == PNG
     landing.restart()
     landing.write(LARGE[:1000])
@@ -346,17 +344,15 @@ async def test_an_image_in_place_is_never_written_to(
     assert list((tmp_path / ".fluxbatch/landing").iterdir()) == []
 
 
-async def test_an_output_that_is_taken_away_at_once_was_stored(
-    sink: FolderSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_output_that_is_taken_away_at_once_was_stored(sink: FolderSink, tmp_path: Path) -> None:
     """A script that moves images as they come is no storage failure."""
 
     def move_away(_folder: Path) -> None:
         (tmp_path / "cat.png").unlink()
 
+    sink.folders = FolderSyncs(move_away)
     landing = await sink.land()
     landing.write(PNG)
-    monkeypatch.setattr(module, "sync_folder", move_away)
     stored = await landing.commit("cat")
     assert stored.file == "cat.png"
     assert stored.mtime_ns > 0

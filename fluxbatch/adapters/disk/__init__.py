@@ -7,6 +7,7 @@ from fluxbatch.adapters.disk.memo import SqliteMemo
 from fluxbatch.adapters.disk.photos import FileSource
 from fluxbatch.adapters.disk.rescue import FileRescue, default_places
 from fluxbatch.adapters.disk.sink import FolderSink
+from fluxbatch.adapters.disk.turn import turn
 
 __all__ = [
     "EventLog",
@@ -17,4 +18,5 @@ __all__ = [
     "SqliteMemo",
     "default_places",
     "network_kind",
+    "turn",
 ]

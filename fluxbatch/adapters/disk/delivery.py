@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
-from fluxbatch.adapters.disk.landing import sync_folder
+from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.ports import Delivered
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
-from fluxbatch.adapters.disk.landing import sync_folder
+from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.planning.reviews import BadLine
 

@@ -11,8 +11,6 @@ import itertools
 import os
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
 from fluxbatch.adapters.disk.faults import corrupt, storage_error, target_blocked
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Stored
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from fluxbatch.errors import TargetBlocked
     from fluxbatch.formats import ImageFacts
 
-__all__ = ["FileLanding", "sync_folder"]
+__all__ = ["FileLanding"]
 
 _READ: Final = 1 << 20
 _MOST_AT_ONCE: Final = 1 << 20
@@ -85,7 +83,7 @@ class FileLanding:
         Raises:
             TargetBlocked: a folder is there, or a file where one of its folders belongs.
         """
-        return await anyio.to_thread.run_sync(self._commit, filename, limiter=self._sink.threads)
+        return await self._sink.hands.do(self._commit, filename)
 
     async def discard(self) -> None:
         """Give up and leave nothing behind."""
@@ -159,11 +157,11 @@ class FileLanding:
         if not self._placed:
             os.replace(self._path, target)  # noqa: PTH105  # this is done for each image
             self._placed = True
-        sync_folder(target.parent)
+        self._sink.folders.sync(target.parent)
         for folder in below:
             # a folder is there after a power cut only once the one above it was synced, whoever made it
             if folder not in durable:
-                sync_folder(folder.parent)
+                self._sink.folders.sync(folder.parent)
                 self._remember(folder)
 
     def _folders(self, target: Path) -> list[Path]:
@@ -205,16 +203,3 @@ class FileLanding:
             if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112  # raises for nothing
                 return target_blocked(path, "file" if path.exists() else "broken link")
         return target_blocked(target, "folder") if os.path.isdir(target) else None  # noqa: PTH112
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        OSError: it can't be.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

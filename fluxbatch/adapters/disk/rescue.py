@@ -12,10 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-import anyio.to_thread
 from blake3 import blake3
 
+from fluxbatch.adapters.hands import Hands
 from fluxbatch.errors import StorageError
 from fluxbatch.model.job import Failure, Lease, Step, Stored
 from fluxbatch.model.state import Charge, JobState, Reason
@@ -60,16 +59,15 @@ class FileRescue:
         self._read: set[Path] = set()  # what is there is known
         self._used: set[Path] = set()  # there are steps
         self._number = 0  # of the next step, over all places; 0: not known yet
-        self._turn = anyio.CapacityLimiter(1)
+        self._hand = Hands(1, "fluxbatch-rescue")  # one thing at a time
 
     async def keep(self, step: Step) -> None:
-        """Keep one more step. Who is cancelled meanwhile has kept it."""
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._keep, step, limiter=self._turn)
+        """Keep one more step. Whoever is cancelled meanwhile has kept it."""
+        await self._hand.do(self._keep, step)
 
     async def kept(self) -> list[Step]:
         """All steps that are kept, in order; files that others could have written are left out."""
-        return await anyio.to_thread.run_sync(self._kept, limiter=self._turn)
+        return await self._hand.do(self._kept)
 
     async def clear(self) -> None:
         """Remove the files, as far as their steps are known: read or written by this process.
@@ -77,8 +75,7 @@ class FileRescue:
         Raises:
             StorageError: one can't be removed.
         """
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._clear, limiter=self._turn)
+        await self._hand.do(self._clear)
 
     def where(self) -> str:
         """The files that are known to hold steps."""

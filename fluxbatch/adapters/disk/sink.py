@@ -17,13 +17,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 import aiofiles.os
-import anyio
 import anyio.to_thread
 from blake3 import blake3
 
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
-from fluxbatch.adapters.disk.landing import FileLanding, sync_folder
+from fluxbatch.adapters.disk.folders import FolderSyncs, sync_folder
+from fluxbatch.adapters.disk.landing import FileLanding
 from fluxbatch.adapters.disk.pointer import PULL, points_to
+from fluxbatch.adapters.hands import Hands
 from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.formats import EXTENSIONS, NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo, Stored
@@ -55,13 +56,15 @@ class FolderSink:
 
     Attributes:
         root: as given.
-        threads: bounds the commits under way.
+        hands: the threads that make files and put them in place.
+        folders: makes their names durable.
         durable: folders below the root that are known to survive a power cut, not all of them.
     """
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
-        self.threads = anyio.CapacityLimiter(_THREADS)
+        self.hands = Hands(_THREADS, "fluxbatch-sink")
+        self.folders = FolderSyncs()
         self.durable: set[Path] = set()
         self._scratch = scratch
         self._name = secrets.token_hex(8)
@@ -78,7 +81,7 @@ class FolderSink:
     async def land(self) -> FileLanding:
         """Begin a landing."""
         # in a thread: a file is made only once the filesystem has done with the commits of others
-        return FileLanding(self, *await anyio.to_thread.run_sync(self.open_part))
+        return FileLanding(self, *await self.hands.do(self.open_part))
 
     async def adopt(self, path: Path) -> FileLanding:
         """Begin a landing with the bytes of a local file, which is consumed."""

@@ -58,12 +58,12 @@ class Network:
 
     Args:
         ca_file: certificates to trust beside the system's (``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` work as always).
-        proxies: by scheme, as ``urllib.request.getproxies`` gives them.
+        proxies: by scheme, as ``urllib.request.getproxies`` gives them; ``all`` where there is none for https.
     """
 
     def __init__(self, *, ca_file: Path | None = None, proxies: Mapping[str, str] | None = None) -> None:
         self._tls = _tls(ca_file)
-        self._proxies = {scheme: _proxy(url) for scheme, url in (proxies or {}).items() if scheme in {"http", "https"}}
+        self._proxies = {scheme: _proxy(url) for scheme, url in _by_scheme(proxies or {}).items()}
         self._ways: dict[tuple[str, str, int | None], Proxy] = {}
 
     def proxy(self, url: URL) -> Proxy:
@@ -196,6 +196,12 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"--ca-file {ca_file}: {error}", remedy="it must hold certificates in PEM form") from error
     return context
+
+
+def _by_scheme(proxies: Mapping[str, str]) -> dict[str, str]:
+    """As curl does: ALL_PROXY stands in for those that are not named. Who has one has it for https, at least."""
+    named = {scheme: url for scheme, url in proxies.items() if scheme in {"http", "https"}}
+    return named if "https" in named or "all" not in proxies else {"https": proxies["all"], **named}
 
 
 def _proxy(text: str) -> Proxy:

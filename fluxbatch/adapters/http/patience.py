@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Self
 
-import anyio
-
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -19,23 +17,26 @@ _LATE_S: Final = 0.05
 class Patience:
     """Cancels what is done within it once nothing has happened for too long.
 
-    A deadline of a cancel scope sets a timer each time it is moved, several times a request; this one looks at its
-    deadline when the timer is due.
+    Like ``asyncio.timeout``, but moving its deadline sets no timer, several times a request: it looks at the deadline
+    when the timer is due.
 
     Args:
         seconds: from now, as long as it isn't moved.
+
+    Attributes:
+        ran_out: what was done has been cancelled for that.
     """
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._scope = anyio.CancelScope()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelled_before = task.cancelling()
+        self._has_cancelled = False
+        self.ran_out = False
         self._until = self._loop.time() + seconds
         self._timer = self._loop.call_at(self._until, self._look)
-
-    @property
-    def ran_out(self) -> bool:
-        """Whether what was done has been cancelled for that."""
-        return self._scope.cancelled_caught
 
     def last(self, seconds: float) -> None:
         """Let it last so long from now."""
@@ -49,14 +50,17 @@ class Patience:
         self._until = max(self._until, self._loop.time() + seconds)
 
     def __enter__(self) -> Self:
-        self._scope.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         self._timer.cancel()
-        return self._scope.__exit__(kind, error, trace)
+        if not self._has_cancelled:
+            return False
+        # others may have cancelled it, too: then it stays so
+        self.ran_out = self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError
+        return self.ran_out
 
     def _look(self) -> None:
         now = self._loop.time()
@@ -66,4 +70,5 @@ class Patience:
         elif late_s > _LATE_S:  # it is us who were away: what has come meanwhile is read first
             self._timer = self._loop.call_later(late_s, self._look)
         else:
-            self._scope.cancel()
+            self._has_cancelled = True
+            self._task.cancel()

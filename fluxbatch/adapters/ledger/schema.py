@@ -33,8 +33,10 @@ __all__ = [
     "PENDING_MODELS",
     "PRAGMAS",
     "ROWS",
+    "RUNS_SINCE",
     "SPEND",
     "STRANDED",
+    "TWINS",
     "UNLINK",
     "VERSION",
     "WAITING",
@@ -260,6 +262,11 @@ END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"
 LAST_RUN: Final = """
 SELECT id, started_at, ended_at, summary, carried_usd, spent_usd FROM runs ORDER BY rowid DESC LIMIT 1
 """
+RUNS_SINCE: Final = """
+SELECT id, started_at, ended_at, summary, carried_usd, spent_usd FROM (
+    SELECT *, rowid AS number, COALESCE(ended_at, LEAD(started_at) OVER (ORDER BY rowid)) AS over_at FROM runs
+) WHERE over_at IS NULL OR over_at >= ? ORDER BY number
+"""
 CLAIM: Final = """
 INSERT INTO manifests (name, ordinal, run_id) VALUES (?, (SELECT COALESCE(MAX(ordinal), 0) + 1 FROM manifests), ?)
 ON CONFLICT (name) DO UPDATE SET run_id = excluded.run_id
@@ -296,6 +303,14 @@ _PRESENT: Final = "JOIN manifests ON jobs.manifest = manifests.name AND jobs.run
 
 ROWS: Final = f"""
 SELECT {COLUMNS}, position FROM jobs WHERE manifest = ? AND run_id = ? AND position > ? ORDER BY position LIMIT ?
+"""
+
+_SHA256: Final = "json_extract(CAST(stored AS TEXT), '$.sha256')"
+TWINS: Final = f"""
+SELECT sha256, first.id, last.id FROM (
+    SELECT {_SHA256} AS sha256, MIN(jobs.rowid) AS first, MAX(jobs.rowid) AS last
+    FROM jobs {_PRESENT} WHERE state = 'stored' GROUP BY 1 HAVING COUNT(*) > 1 LIMIT ?
+) AS twins JOIN jobs AS first ON first.rowid = twins.first JOIN jobs AS last ON last.rowid = twins.last
 """
 
 

@@ -78,12 +78,14 @@ class SqliteLedger:
 
         def read(db: sqlite3.Connection) -> RunRow | None:
             row = db.execute(schema.LAST_RUN).fetchone()
-            if row is None:
-                return None
-            run_id, started_at, ended_at, summary, carried_usd, spent_usd = row
-            return RunRow(run_id, started_at, ended_at, summary and orjson.loads(summary), carried_usd, spent_usd)
+            return None if row is None else _run_row(row)
 
         return await self._thread.call(read)
+
+    async def runs(self, since: float) -> list[RunRow]:
+        """The runs that may have gone on after a moment, the oldest first."""
+        rows = await self._thread.call(lambda db: db.execute(schema.RUNS_SINCE, (since,)).fetchall())
+        return [_run_row(row) for row in rows]
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:
         """The rows of these jobs, as far as there are any."""
@@ -185,7 +187,7 @@ class SqliteLedger:
             if step.charge is not Charge.NONE:
                 _run(db, schema.SPEND, values)
 
-        await self._thread.call(write)
+        await self._thread.see_through(write)
 
     async def claim(self, manifest: str, run_id: str) -> None:
         """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""
@@ -205,6 +207,16 @@ class SqliteLedger:
         statement = schema.tally(of_run=bool(run_id))
         rows = await self._thread.call(lambda db: db.execute(statement, {"run_id": run_id}).fetchall())
         return _tally(rows)
+
+    async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
+        """Images that several present jobs have on record: by sha256, the ids first and last planned."""
+
+        def read(_: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+            # one that sorts on disk: what writes keeps what is temporary in memory
+            with closing(self._open(readonly=True)) as db:
+                return {sha256: (first, last) for sha256, first, last in db.execute(schema.TWINS, (limit,))}
+
+        return await self._thread.call(read)
 
     async def rows(self) -> AsyncIterator[Record]:
         """The present jobs, by manifest and position, paged."""
@@ -236,15 +248,19 @@ class SqliteLedger:
     def _connect(self) -> sqlite3.Connection:
         if not self._readonly:
             self._path.touch(mode=0o600)
-        asked = f"mode=ro{self._unshared()}" if self._readonly else "mode=rw"
+        connection = self._open(readonly=self._readonly)
+        self._file = _identity(self._path)
+        return connection
+
+    def _open(self, *, readonly: bool) -> sqlite3.Connection:
+        asked = f"mode=ro{self._unshared()}" if readonly else "mode=rw"
         uri = f"{self._path.absolute().as_uri()}?{asked}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=64)
         try:
-            if self._readonly:
+            if readonly:
                 _look_as_now(connection)
             else:
                 _bring_up(connection)
-            self._file = _identity(self._path)
         except BaseException:
             connection.close()
             raise
@@ -336,6 +352,11 @@ def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> l
 def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
     with closing(db.execute(statement, values)):
         pass
+
+
+def _run_row(row: tuple[Any, ...]) -> RunRow:
+    run_id, started_at, ended_at, summary, carried_usd, spent_usd = row
+    return RunRow(run_id, started_at, ended_at, summary and orjson.loads(summary), carried_usd, spent_usd)
 
 
 def _tally(rows: list[tuple[Any, ...]]) -> Tally:

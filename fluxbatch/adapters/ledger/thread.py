@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fluxbatch.errors import FluxbatchError, LedgerError, StorageError
+from fluxbatch.unbroken import Uncut, unbroken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +48,20 @@ class CommitThread:
         Raises:
             StorageError: the database can't be written; nothing of the transaction was kept.
         """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._ask(function, future)
+        return await future
+
+    async def see_through(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """The same, and whoever is cancelled meanwhile is so at the next await after it."""
+        future = Uncut[T](loop=asyncio.get_running_loop())
+        self._ask(function, future)
+        return await unbroken(future)
+
+    def _ask(self, function: Callable[[sqlite3.Connection], T], future: asyncio.Future[T]) -> None:
         if self._closed:
             raise LedgerError("the ledger is closed")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put((function, future))
-        return await future
 
     def close(self) -> None:
         """Finish what was asked, and end. Blocks; may be called again."""

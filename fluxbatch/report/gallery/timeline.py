@@ -1,9 +1,9 @@
-"""``events.jsonl`` in a few hundred numbers, however long it is: rate, spend, latency and URL age."""
+"""``events.jsonl`` in a few hundred numbers, however long it is: rate, limit, spend, latency and URL age."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +25,10 @@ class Timeline:
 
     def __init__(self) -> None:
         self._width = 1.0
-        self._series: dict[str, Counter[int]] = {"stored": Counter(), "failed": Counter(), "refused": Counter()}
+        self._series: dict[str, Counter[int]] = {name: Counter() for name in ("stored", "failed", "refused", "limited")}
         self._paid: dict[str, Counter[int]] = {}
+        self._usd: defaultdict[int, float] = defaultdict(float)
+        self._limits: dict[int, int] = {}
         self._latency = [0] * len(_EDGES)
         self._age = [0] * len(_EDGES)
         self._open: dict[str, tuple[float, str]] = {}
@@ -47,16 +49,17 @@ class Timeline:
         """For the page.
 
         Args:
-            prices: what an image cost, mean USD by model; the events don't tell.
+            prices: what an image cost, mean USD by model, for events of old, which don't tell.
         """
-        bins = 1 + max((max(series) for series in (*self._series.values(), *self._paid.values()) if series), default=-1)
-        spent = [0.0] * bins
+        bins = 1 + max((max(series) for series in (*self._counted(), self._limits) if series), default=-1)
+        spent = [self._usd.get(place, 0.0) for place in range(bins)]
         for model, paid in self._paid.items():
             for place, count in paid.items():
                 spent[place] += count * prices.get(model, 0.0)
         return {
             "bin_s": self._width,
             **{name: [series[place] for place in range(bins)] for name, series in self._series.items()},
+            "limit": self._limits_over(bins),
             "spent_usd": [round(usd, 6) for usd in spent],
             "edges_s": list(_EDGES),
             "latency": self._latency,
@@ -70,42 +73,78 @@ class Timeline:
             self._origin += max(0.0, at - self._origin - self._last)
             self._open.clear()
         self._last = max(self._last, at - self._origin)
+        if name == "limit.changed":
+            self._at_now()
+            self._limits[self._place()] = int(event["limit"])
+        elif name.startswith("job."):
+            self._take_job(event, name, at)
+
+    def _take_job(self, event: dict[str, Any], name: str, at: float) -> None:
         job = event.get("job_id", "")
         if name == "job.submitted":
             if len(self._open) < _MOST_OPEN:
                 self._open[job] = (at, str(event["model"]))
         elif name == "job.granted":
-            self._answered(job, at, paid=True)
+            self._answered(job, at, paid=True, usd=event.get("usd"))
         elif name == "job.stored":
-            self._answered(job, at, paid=True)
+            self._answered(job, at, paid=True, usd=event.get("usd"))
             self._count(self._series["stored"])
             age = event["stored"].get("url_age_s")
             if age is not None:
                 self._age[_place(age)] += 1
         elif name in ("job.requeued", "job.failed"):
-            self._answered(job, at, paid=event.get("charge") == "charged")
+            self._answered(job, at, paid=event.get("charge") == "charged", usd=event.get("usd"))
             self._count(self._series["failed" if name == "job.failed" else "refused"])
+            if event.get("reason") == "rate_limited":
+                self._count(self._series["limited"])
 
-    def _answered(self, job: str, at: float, *, paid: bool) -> None:
+    def _answered(self, job: str, at: float, *, paid: bool, usd: float | None) -> None:
         """The first word on a request ends it."""
         sent = self._open.pop(job, None)
         if sent is None:
             return
         begun, model = sent
-        if paid:
-            self._latency[_place(at - begun)] += 1
+        if not paid:
+            return
+        self._latency[_place(at - begun)] += 1
+        if usd is None:
             self._count(self._paid.setdefault(model, Counter()))
+        else:
+            self._at_now()
+            self._usd[self._place()] += usd
 
     def _count(self, series: Counter[int]) -> None:
+        self._at_now()
+        series[self._place()] += 1
+
+    def _place(self) -> int:
+        return int(self._last / self._width)
+
+    def _at_now(self) -> None:
+        """Make the bins as wide as it takes for the present moment to be in one."""
         while self._last >= self._width * _MOST_BINS:
             self._width *= 2
-            for one in (*self._series.values(), *self._paid.values()):
-                merged: Counter[int] = Counter()
-                for place, count in one.items():
-                    merged[place // 2] += count
-                one.clear()
-                one.update(merged)
-        series[int(self._last / self._width)] += 1
+            for series in self._counted():
+                _halve(series)
+            self._limits = {place // 2: limit for place, limit in sorted(self._limits.items())}
+
+    def _counted(self) -> list[dict[int, Any]]:
+        return [*self._series.values(), *self._paid.values(), self._usd]
+
+    def _limits_over(self, bins: int) -> list[int | None]:
+        """The limit at the end of each bin; None before the first that was told."""
+        limits: list[int | None] = []
+        for place in range(bins):
+            limits.append(self._limits.get(place, limits[-1] if limits else None))
+        return limits
+
+
+def _halve(series: dict[int, Any]) -> None:
+    merged: defaultdict[int, Any] = defaultdict(int)
+    for place, amount in series.items():
+        merged[place // 2] += amount
+    series.clear()
+    series.update(merged)
 
 
 def _place(seconds: float) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 
 from fluxbatch.errors import LedgerError, StepRefused
 from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, Lease, Photo, RemoteImage, Step, Stored
@@ -80,6 +82,23 @@ async def runs_are_remembered(make: Factory) -> None:
         equal(await rig.ledger.last_run(), RunRow("two", 1.0), "the newest run")
 
 
+async def runs_are_told_by_when_they_were_over(make: Factory) -> None:
+    """The end of one that was killed is not known, but it was over when the next one began."""
+    async with make() as rig:
+        equal(await rig.ledger.runs(0.0), [], "runs, before there is one")
+        await rig.ledger.begin(RunRow("ended", 1.0))
+        await rig.ledger.end("ended", 2.0, {"spent_at": {"0": 0.5}})
+        await rig.ledger.begin(RunRow("killed", 3.0))
+        await rig.ledger.begin(RunRow("lives", 5.0))
+        await rig.reopen()
+        ended = RunRow("ended", 1.0, 2.0, {"spent_at": {"0": 0.5}})
+        killed, lives = RunRow("killed", 3.0), RunRow("lives", 5.0)
+        equal(await rig.ledger.runs(0.0), [ended, killed, lives], "all runs")
+        equal(await rig.ledger.runs(2.0), [ended, killed, lives], "runs since one ended")
+        equal(await rig.ledger.runs(2.5), [killed, lives], "runs since then")
+        equal(await rig.ledger.runs(5.5), [lives], "runs since the last one began")
+
+
 async def a_run_knows_what_it_spent(make: Factory) -> None:
     """Surely and maybe, step by step, on top of what it carries over; a run that was killed knows it as well."""
     async with make() as rig:
@@ -103,6 +122,35 @@ async def a_run_knows_what_it_spent(make: Factory) -> None:
         equal((await rig.ledger.tally(_RUN)).cost_usd, 32.75, "USD of the job")
         spent = await rig.ledger.last_run()
         equal(spent and spent.spent_usd, 1.25, "USD of the last run, after a step of no run")
+
+
+async def a_step_is_seen_through(make: Factory) -> None:
+    """Whoever is cancelled while it is written learns of it once it is, and has written it."""
+    job = make_job()
+    async with make() as rig:
+        await _plan(rig.ledger, [job])
+        begun: list[str] = []
+
+        async def send() -> None:
+            begun.append("step")
+            await rig.ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
+            begun.append("after it")
+            await anyio.lowlevel.checkpoint()
+            begun.append("further")
+
+        sender = asyncio.ensure_future(send())
+        while not begun:
+            await anyio.lowlevel.checkpoint()
+        sender.cancel()
+        await asyncio.wait([sender])
+        equal((begun, sender.cancelled()), (["step", "after it"], True), "how far it went")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await rig.ledger.advance(Step(job.id, _SUBMITTED, _PENDING))
+            await anyio.lowlevel.checkpoint()
+        equal(scope.cancelled_caught, True, "a scope of anyio, cancelled before")
+        await rig.reopen()
+        equal((await _row(rig.ledger, job)).state, _PENDING, "the state")
 
 
 async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
@@ -497,6 +545,22 @@ async def many_rows_come_in_pages(make: Factory) -> None:
         equal(len(recalled), count, "rows recalled at once")
 
 
+async def images_of_the_same_bytes_are_found(make: Factory) -> None:
+    """Of present jobs that are stored, and no others."""
+    async with make() as rig:
+        ledger = rig.ledger
+        jobs = [make_job(position, id=job_id) for position, job_id in enumerate("abcde")]
+        for job, sha256 in zip(jobs, ("01", "02", "01", "03", "01"), strict=True):
+            await _store(ledger, job, replace(_STORED, file=f"{job.id}.png", sha256=sha256 * 32))
+        other = make_job(5, id="f", manifest="gone.yaml")
+        await _store(ledger, other, replace(_STORED, file="f.png", sha256="03" * 32))
+        await ledger.claim(jobs[0].manifest, _RUN)
+        equal(await ledger.twins(10), {"01" * 32: ("a", "e")}, "twins, one of a manifest that is gone left out")
+        equal(await ledger.twins(0), {}, "no twins at all")
+        await rig.ledger.enlist(_RUN, [Enlisted(jobs[0], Disposition.MAKE)])
+        equal(await ledger.twins(10), {"01" * 32: ("c", "e")}, "twins, once one is to be made anew")
+
+
 async def the_tally_counts(make: Factory) -> None:
     """States, failures and money; of a run only what it may send."""
     async with make() as rig:
@@ -561,10 +625,10 @@ async def _plan(ledger: Ledger, jobs: Sequence[PlannedJob]) -> None:
     await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE) for job in jobs])
 
 
-async def _store(ledger: Ledger, job: PlannedJob) -> None:
+async def _store(ledger: Ledger, job: PlannedJob, stored: Stored = _STORED) -> None:
     await _plan(ledger, [job])
     await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
-    step = Step(job.id, _SUBMITTED, _STORED_STATE, charge=Charge.CHARGED, usd=0.25, attempts=1, stored=_STORED)
+    step = Step(job.id, _SUBMITTED, _STORED_STATE, charge=Charge.CHARGED, usd=0.25, attempts=1, stored=stored)
     await ledger.advance(step)
 
 
@@ -592,7 +656,9 @@ def _counters(record: Record) -> tuple[int, int, int, int, float, float]:
 CASES: Final[list[Case]] = [
     an_empty_ledger_knows_nothing,
     runs_are_remembered,
+    runs_are_told_by_when_they_were_over,
     a_run_knows_what_it_spent,
+    a_step_is_seen_through,
     a_job_comes_back_as_it_was_planned,
     pending_pages_by_position,
     steps_are_compare_and_set,
@@ -615,6 +681,7 @@ CASES: Final[list[Case]] = [
     leases_are_found_whatever_plan_they_are_of,
     present_is_what_the_last_plan_holds,
     many_rows_come_in_pages,
+    images_of_the_same_bytes_are_found,
     the_tally_counts,
     the_tally_forgets_no_money,
     a_closed_ledger_says_so,

@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from fluxbatch.model.answer import Scope
+from fluxbatch.model.limits import LimitCause
 from fluxbatch.ports import Outcome
 from fluxbatch.testing.conformance.expect import equal, expect
 
@@ -184,6 +185,30 @@ async def resumes_at_is_honest(make: Factory) -> None:
             limiter.pause(rng.choice(list(Scope)), model, now, rng.uniform(0.0, 20.0))
 
 
+async def its_limit_is_what_it_lets_in(make: Factory) -> None:
+    """Told at any time, within the ceiling, and with a reason for it."""
+    rng = Random(5)  # noqa: S311  # the same sequence each time, no secret
+    limiter, now = make(12), 0.0
+    equal(limiter.limit_cause, LimitCause.START, "the reason for a limit that nothing has changed")
+    places = _fill(limiter, ("m",), 0.0)
+    equal(len(places), limiter.limit, "requests that start, of one model and without a pause")
+    for _ in range(500):
+        now += rng.choice((0.01, 0.5, 20.0))
+        before, cause = limiter.limit, limiter.limit_cause
+        _finish(limiter, places, now, rng.choice((Outcome.ACCEPTED, Outcome.ACCEPTED, Outcome.CONGESTED)))
+        expect(1 <= limiter.limit <= 12, f"a limit of {limiter.limit} under a ceiling of 12")
+        if limiter.limit < before:
+            expect(limiter.limit_cause is not LimitCause.GROWTH, "a limit that has fallen is said to have grown")
+        elif limiter.limit == before and len(places) <= 1:
+            equal(limiter.limit_cause, cause, "the reason for a limit that has not changed")
+        now = max(now, limiter.resumes_at("m", now) or now)
+        places = []
+        while limiter.admits("m", now):
+            places.append(limiter.started("m", now))
+            now = limiter.resumes_at("m", now) or now
+            expect(len(places) <= limiter.limit, f"{len(places)} requests in flight, more than the limit")
+
+
 def _fill(limiter: Limiter, models: tuple[str, ...], now: float) -> list[Place]:
     """Start what may start, models in turn."""
     places: list[Place] = []
@@ -215,4 +240,5 @@ CASES: Final[list[Case]] = [
     what_is_asked_for_is_obeyed,
     congestion_never_shuts_the_door,
     resumes_at_is_honest,
+    its_limit_is_what_it_lets_in,
 ]

@@ -2,7 +2,7 @@
 // One job, large: side by side or swiped, its chain, and all that is known of it.
 FLUXBATCH.detail = (() => {
   const { say, make } = FLUXBATCH;
-  let swiping = false;
+  let view = "side";
 
   // The image itself; its small picture where the browser can't show or reach that.
   function picture(of, label) {
@@ -18,6 +18,7 @@ FLUXBATCH.detail = (() => {
       const label = `${say("input", at + 1)}: ${input.ref}`;
       return make("figure", {}, ...(input.href ? [picture(input, label)] : []), make("figcaption", { text: input.kind === "url" ? `${label} (${say("fromUrl")})` : label }));
     });
+    for (const one of job.earlier || []) all.push(make("figure", { class: "earlier" }, picture(one, one.label), make("figcaption", { text: one.label })));
     if (job.href) all.push(make("figure", {}, picture(job, `${say("output")}: ${job.id}`), make("figcaption", { text: `${say("output")}: ${job.file}` })));
     return make("div", { class: "side" }, ...all);
   }
@@ -27,11 +28,22 @@ FLUXBATCH.detail = (() => {
     const place = () => { above.style.clipPath = `inset(0 0 0 ${range.value}%)`; line.style.left = `${range.value}%`; };
     range.addEventListener("input", place);
     place();
-    const stage = make("div", { class: "swipe" }, picture(input, say("input", 1)), above, line);
+    const stage = make("div", { class: "swipe" }, picture(input, input.label || say("input", 1)), above, line);
     const drag = (event) => { if (event.buttons || event.type === "pointerdown") { const box = stage.getBoundingClientRect(); range.value = (event.clientX - box.left) / box.width * 100; place(); event.preventDefault(); } };
     stage.addEventListener("pointerdown", drag);
     stage.addEventListener("pointermove", drag);
     return make("div", {}, stage, range);
+  }
+  // What is odd about it; where that is another image, it leads there.
+  function oddities(job, byId, open) {
+    return Object.entries(job.flags || {}).map(([flag, told]) => {
+      const line = make("p", { class: "odd", text: `⚑ ${say(`told_${flag}`, ...Object.values(told))}` }), twin = byId.get(told.job);
+      if (!twin) return line;
+      const button = make("button", { type: "button", text: told.job, dir: "auto" });
+      button.addEventListener("click", () => open(twin));
+      line.append(" ", button);
+      return line;
+    });
   }
   // All that it was made of, and all that was made of it, in the order of making; bounded against absurd graphs.
   function chain(job, byId, followers) {
@@ -55,15 +67,19 @@ FLUXBATCH.detail = (() => {
 
   return function show(dialog, job, { byId, followers, open, step }) {
     const button = (word, act, more = {}) => { const made = make("button", { type: "button", text: say(word), ...more }); made.addEventListener("click", act); return made; };
-    const inputs = sources(job, byId), first = inputs.find((input) => input.href), comparable = job.href && first;
-    const again = (swipes) => () => { swiping = swipes; show(dialog, job, { byId, followers, open, step }); };
+    const added = FLUXBATCH.sections.flatMap((sections) => sections(job));
+    const inputs = sources(job, byId), under = { swipe: inputs.find((input) => input.href), swipeEarlier: job.earlier?.[0] };
+    const ways = Object.keys(under).filter((way) => job.href && under[way]);
+    const again = (other) => () => { view = other; show(dialog, job, { byId, followers, open, step }); };
     const linked = chain(job, byId, followers);
     dialog.replaceChildren(
       make("div", { class: "bar-top" }, make("h2", { id: "detail-id", text: job.id }), button("‹", () => step(-1), { "aria-label": say("previous") }), button("›", () => step(1), { "aria-label": say("next") }), button("close", () => dialog.close())),
       ...(job.error ? [make("p", { class: "error", text: `${job.error.code}${job.error.http_status ? ` (HTTP ${job.error.http_status})` : ""}: ${job.error.message}` })] : []),
-      ...(comparable ? [make("div", { class: "views" }, button("side", again(false), { "aria-pressed": String(!swiping) }), button("swipe", again(true), { "aria-pressed": String(swiping) }))] : []),
-      comparable && swiping ? swipe(job, first) : side(job, inputs),
+      ...oddities(job, byId, open),
+      ...(ways.length ? [make("div", { class: "views" }, ...["side", ...ways].map((way) => button(way, again(way), { "aria-pressed": String(way === (ways.includes(view) ? view : "side")) })))] : []),
+      ways.includes(view) ? swipe(job, under[view]) : side(job, inputs),
       ...(linked.length > 1 ? [strip(linked, job, open)] : []),
+      ...added,
       ...(job.prompt ? [make("h3", { text: say("prompt") }), make("div", { class: "prompt-whole", tabindex: 0, text: job.prompt })] : []),
       facts(job));
     if (!dialog.open) dialog.showModal();

@@ -12,8 +12,8 @@ FLUXBATCH.plots = (() => {
   const short = (value) => value >= 1e6 ? `${+(value / 1e6).toPrecision(3)}M` : value >= 1e3 ? `${+(value / 1e3).toPrecision(3)}k` : String(+value.toPrecision(3));
   const clock = (s) => s < 120 ? `${Math.round(s)} s` : s < 7200 ? `${Math.round(s / 60)} min` : `${+(s / 3600).toPrecision(3)} h`;
 
-  function frame(word, most, from, to) {
-    const label = say(word);
+  function frame(word, most, from, to, ...facts) {
+    const label = say(word, ...facts);
     const plot = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${label}: ${from} – ${to}, max ${short(most)}` });
     plot.append(svg("line", { class: "axis", x1: LEFT, x2: WIDE, y1: HIGH - FOOT, y2: HIGH - FOOT }),
       svg("text", { x: LEFT - 4, y: 12, "text-anchor": "end" }, short(most)), svg("text", { x: LEFT - 4, y: HIGH - FOOT, "text-anchor": "end" }, "0"),
@@ -33,6 +33,17 @@ FLUXBATCH.plots = (() => {
     return figure;
   }
   const clockless = (s) => String(s);
+  // The limit is a line of steps; behind it, what was refused, on a scale of its own.
+  function limits(line, bins, end) {
+    if (!line.limit?.some((limit) => limit !== null)) return make("figure", {}, make("figcaption", { text: `${say("limit", 0)}: ${say("nothing")}` }));
+    const most = Math.max(...line.limit), refused = Math.max(...line.limited), sum = line.limited.reduce((all, count) => all + count, 0);
+    const [plot, figure] = frame("limit", most, "0 s", end, sum);
+    line.limited.forEach((count, at) => bar(plot, at, bins, count, refused * 2 || 1, 0, "failed"));
+    const step = (WIDE - LEFT) / bins, points = [];
+    line.limit.forEach((limit, at) => { if (limit !== null) for (const side of [at, at + 1]) points.push(`${LEFT + side * step},${HIGH - FOOT - limit / most * (HIGH - FOOT - 4)}`); });
+    plot.append(svg("polyline", { class: "curve", points: points.join(" ") }));
+    return figure;
+  }
 
   return function draw(line) {
     const bins = line.stored.length, a_minute = 60 / line.bin_s, end = clock(bins * line.bin_s);
@@ -48,6 +59,6 @@ FLUXBATCH.plots = (() => {
     const [spend, spendFigure] = frame("spend", sum || 1, "0 s", end);
     const points = [0, ...sums].map((usd, at) => `${LEFT + at / bins * (WIDE - LEFT)},${HIGH - FOOT - usd / (sum || 1) * (HIGH - FOOT - 4)}`);
     spend.append(svg("polyline", { class: "curve", points: points.join(" ") }));
-    return [rateFigure, spendFigure, histogram("latency", line.latency, line.edges_s), histogram("urlAge", line.url_age, line.edges_s)];
+    return [rateFigure, limits(line, bins, end), spendFigure, histogram("latency", line.latency, line.edges_s), histogram("urlAge", line.url_age, line.edges_s)];
   };
 })();

@@ -1,0 +1,89 @@
+"""Threads for work that waits for a disk, handed over and back at a tenth of what a thread pool takes for it."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from fluxbatch.unbroken import Uncut, unbroken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Hands"]
+
+T = TypeVar("T")
+
+_IDLE_S: Final = 2.0
+"""how long a thread waits for more before it ends"""
+
+
+class Hands:
+    """A few threads, started as they are needed, which end once there is nothing to do.
+
+    Args:
+        count: most of them at a time.
+        name: of the threads.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._name = name
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._open = 0
+
+    async def do(self, function: Callable[..., T], *arguments: object) -> T:
+        """Call a function in a thread. Once begun it is seen through: a cancellation is raised after it."""
+        future = Uncut[T](loop=asyncio.get_running_loop())
+        with self._lock:  # or the last thread might end between the two
+            self._calls.put(_Call(function, arguments, future))
+            self._open += 1
+            if self._open > self._threads and self._threads < self._count:
+                self._threads += 1
+                threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        return await unbroken(future)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                call = self._calls.get(timeout=_IDLE_S)
+            except queue.Empty:
+                with self._lock:
+                    if self._calls.empty():
+                        self._threads -= 1
+                        return
+                continue
+            outcome, error = _outcome(call)
+            with self._lock:
+                self._open -= 1
+            try:
+                call.future.get_loop().call_soon_threadsafe(_settle, call.future, outcome, error)
+            except RuntimeError:  # the loop is gone, and with it who has waited
+                continue
+            del call, outcome, error  # or what it was about would be kept until the next
+
+
+class _Call(NamedTuple):
+    function: Callable[..., Any]
+    arguments: tuple[object, ...]
+    future: asyncio.Future[Any]
+
+
+def _outcome(call: _Call) -> tuple[Any, Exception | None]:
+    try:
+        return call.function(*call.arguments), None
+    except Exception as error:  # noqa: BLE001  # whatever it is, who waits must hear of it
+        return None, error
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(outcome)
+    else:
+        future.set_exception(error)

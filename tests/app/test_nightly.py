@@ -1,0 +1,263 @@
+"""Runs that nobody watches: hours, a budget over many runs, and a word at the end."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fluxbatch.cli.run import run as run_options
+from fluxbatch.simulator import Faults
+from tests.app.stage import KEY, REPO, names_of, run_command, serving, wait_for, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.app.stage import Api
+
+SECRET = "s3cr3t-part-of-the-address"
+
+
+def hours(begin: float, end: float) -> tuple[str, ...]:
+    """A window by hours from now."""
+    now = datetime.now(UTC)
+    text = "-".join(f"{now + timedelta(hours=hour):%H:%M}" for hour in (begin, end))
+    return "--window", text, "--tz", "UTC"
+
+
+# --------------------------------------------------------------------------------------------------------------- hours
+def test_outside_the_window_nothing_is_sent(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    ran = api.run("jobs.jsonl", *hours(2, 3), "--json", cwd=tmp_path)
+    assert (ran.code, ran.summary["stop_reason"], ran.summary["pending"]) == (3, "window", 3)
+    assert "which opens at" in ran.err
+    assert api.sim.requests == 0
+    let_pass = api.run("jobs.jsonl", *hours(2, 3), "--ok-if", "window,budget", cwd=tmp_path)
+    assert let_pass.code == 0
+    inside = api.run("jobs.jsonl", *hours(-1, 1), "--json", cwd=tmp_path)
+    assert (inside.code, inside.summary["stored"], inside.summary["stop_reason"]) == (0, 3, "")
+    assert api.run("jobs.jsonl", *hours(2, 3), "--json", cwd=tmp_path).code == 0, "nothing to send, nothing to stop"
+
+
+def test_outside_the_window_what_is_paid_for_is_fetched(tmp_path: Path) -> None:
+    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    with serving(tmp_path / "api", faults=stalls) as api:
+        write_rows(tmp_path / "jobs.jsonl", 2)
+        with api.running("jobs.jsonl", "--limit", "1", cwd=tmp_path) as child:
+            wait_for(lambda: names_of(tmp_path / "jobs-out", "job.granted") == ["job-000"])
+            child.kill()
+        ran = api.run("jobs.jsonl", *hours(2, 3), "--json", cwd=tmp_path)
+        assert (ran.summary["stored"], ran.summary["requests"], ran.code) == (1, 0, 3)
+
+
+def test_who_waits_can_be_told_to_stop(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
+        wait_for(lambda: "waiting for --window" in child.said)
+        assert not (tmp_path / "jobs-out").exists(), "the folder is free for others meanwhile"
+        child.process.send_signal(signal.SIGTERM)
+        assert child.finish().code == 143
+    assert api.sim.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--window", "1-6"), "write 01:00-06:00"),
+        (("--window", "01:00-06:00", "--tz", "Asia/Shanghia"), "did you mean 'Asia/Shanghai'"),
+        (("--tz", "UTC"), "--tz is for"),
+        (("--wait",), "--wait is for --window"),
+        (("--budget", "900"), "write 900/month"),
+        (("--notify",), "FLUXBATCH_NOTIFY_URL is not set"),
+        (("--notify-command", "mail 'x"), "matching quotes"),
+    ],
+)
+def test_what_can_not_be_understood_is_told_at_once(
+    api: Api, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    ran = api.run("jobs.jsonl", *options, cwd=tmp_path)
+    assert ran.code == 2
+    assert words in ran.err
+    assert api.sim.requests == 0
+    assert not (tmp_path / "jobs-out").exists()
+
+
+# -------------------------------------------------------------------------------------------------------------- budget
+def test_a_budget_holds_over_runs_that_went_through(api: Api, tmp_path: Path) -> None:
+    """Unlike a cap, which begins anew with a new order."""
+    budget = ("--budget", "0.05/month", "--tz", "Asia/Shanghai", "--json")
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    assert api.run("jobs.jsonl", *budget, cwd=tmp_path).code == 0
+    write_rows(tmp_path / "jobs.jsonl", 8)
+
+    ran = api.run("jobs.jsonl", *budget, cwd=tmp_path)
+
+    assert (ran.code, ran.summary["stop_reason"]) == (3, "budget")
+    assert (ran.summary["stored"], ran.summary["pending"]) == (5, 3)
+    assert "$0.05 of the $0.05 of this month" in ran.err
+    assert "Asia/Shanghai" in ran.err
+    again = api.run("jobs.jsonl", *budget, "--ok-if", "budget", cwd=tmp_path)
+    assert (again.code, again.summary["requests"]) == (0, 0)
+    assert api.sim.spent_usd == pytest.approx(0.05)
+    more = api.run("jobs.jsonl", "--budget", "0.06/month", "--tz", "Asia/Shanghai", "--json", cwd=tmp_path)
+    assert more.summary["requests"] == 1
+
+
+def test_what_a_killed_run_spent_counts(tmp_path: Path) -> None:
+    with serving(tmp_path / "api", latency_s=30) as api:
+        write_rows(tmp_path / "jobs.jsonl", 6)
+        with api.running("jobs.jsonl", "--concurrency", "2", cwd=tmp_path) as child:
+            wait_for(lambda: api.sim.in_flight == 2)
+            child.kill()
+    with serving(tmp_path / "api2") as api:
+        ran = api.run("jobs.jsonl", "--budget", "0.04/day", "--if-unsure", "hold", "--json", cwd=tmp_path)
+        # two were maybe billed: they count as spent
+        assert (ran.code, ran.summary["requests"], ran.summary["failed"]) == (3, 2, 2)
+
+
+def test_a_budget_needs_prices_and_is_leave_to_spend(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 400, model="flux-2-max")
+    ran = api.run("jobs.jsonl", "--budget", "0.14/day", "--json", cwd=tmp_path)
+    assert (ran.code, ran.summary["requests"]) == (3, 2), "nobody has to be asked about what is capped"
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[usd]\n")
+    (tmp_path / "other.jsonl").write_text('{"prompt": "x", "model": "flux-9"}')
+    refused = api.run("other.jsonl", "--budget", "1/day", "-o", "other", cwd=tmp_path)
+    assert refused.code == 2
+
+
+# -------------------------------------------------------------------------------------------------------- notifications
+@contextmanager
+def hook(*statuses: int, location: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Somebody else's server: the URL, and what it was sent."""
+    taken: list[Any] = []
+    left = list(statuses)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append((self.path, dict(self.headers), json.loads(body)))
+            self.send_response(left.pop(0) if left else 200)
+            if location:
+                self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hooks/{SECRET}?token={SECRET}", taken
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_somebody_is_told_what_it_came_to(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 2)
+    with hook() as (url, taken):
+        api.env["FLUXBATCH_NOTIFY_URL"] = url
+        ran = api.run("jobs.jsonl", "--notify", "--json", cwd=tmp_path)
+        assert ran.code == 0
+        ((path, headers, told),) = taken
+        assert path.endswith(f"{SECRET}?token={SECRET}")
+        assert headers["Content-Type"] == "application/json"
+        assert "Authorization" not in headers
+        assert told == {**ran.summary, "out": str(tmp_path / "jobs-out")}
+        assert SECRET not in ran.out + ran.err
+
+        wrong = api.run("missing.jsonl", "--notify", cwd=tmp_path)
+        assert wrong.code == 2
+        assert taken[-1][2]["exit_code"] == 2
+        assert "missing.jsonl" in json.dumps(taken[-1][2]) or taken[-1][2]["error"]
+        assert KEY not in json.dumps(taken)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tries", "words"),
+    [
+        ((503, 200), 2, ""),
+        ((503, 500, 200), 2, "127.0.0.1 says HTTP 500"),
+        ((404, 200), 1, "127.0.0.1 says HTTP 404"),
+        ((307, 200), 1, "redirect (307), which is not followed"),
+    ],
+)
+def test_a_notification_that_is_not_taken_changes_nothing(
+    api: Api, tmp_path: Path, statuses: tuple[int, ...], tries: int, words: str
+) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    with hook() as (elsewhere, theirs), hook(*statuses, location=elsewhere) as (url, taken):
+        api.env["FLUXBATCH_NOTIFY_URL"] = url
+        ran = api.run("jobs.jsonl", "--notify", cwd=tmp_path)
+    assert (ran.code, len(taken), theirs) == (0, tries, [])
+    assert words in ran.err
+    assert ("not taken" in ran.err) is bool(words)
+    assert SECRET not in ran.err
+
+
+def test_nobody_there_to_be_told(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    with hook() as (url, _):
+        pass
+    api.env["FLUXBATCH_NOTIFY_URL"] = url
+    ran = api.run("jobs.jsonl", "--notify", cwd=tmp_path)
+    assert ran.code == 0
+    assert "not taken" in ran.err
+    assert SECRET not in ran.err
+
+
+def test_a_command_is_told_without_a_shell(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 2)
+    script = tmp_path / "tell me.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "facts = json.load(sys.stdin)\n"
+        "keys = [name for name in os.environ if 'KEY' in name]\n"
+        "print('said', facts['stored'], sys.argv[1:], keys)\n"
+        "sys.exit(3)\n"
+    )
+    command = f"{sys.executable} '{script}' ';touch hit' $HOME"
+
+    ran = api.run("jobs.jsonl", "--notify-command", command, "--json", cwd=tmp_path)
+
+    assert ran.code == 0
+    assert "said 2 [';touch hit', '$HOME'] []" in ran.err
+    assert "--notify-command ended with 3" in ran.err
+    assert ran.summary["stored"] == 2, "its words are kept out of the results"
+    assert not (tmp_path / "hit").exists()
+
+
+def test_a_manifest_can_not_have_anything_run_or_told(tmp_path: Path) -> None:
+    for field in ("notify", "notify_command", "window", "budget"):
+        (tmp_path / "jobs.yaml").write_text(f"version: 1\n{field}: x\njobs: [{{prompt: x}}]\n")
+        ran = run_command("run", "jobs.yaml", "--simulate", cwd=tmp_path)
+        assert ran.code == 2
+        assert field in ran.err
+
+
+# ------------------------------------------------------------------------------------------------------------ examples
+def test_the_examples_leave_time_to_drain() -> None:
+    nightly = REPO / "jobs" / "nightly"
+    service = (nightly / "fluxbatch.service").read_text()
+    cronjob = (nightly / "cronjob.yml").read_text()
+    assert "TimeoutStopSec=20min" in service
+    assert "terminationGracePeriodSeconds: 1200" in cronjob
+    assert "concurrencyPolicy: Forbid" in cronjob
+    known = {name for option in run_options.params for name in option.opts}
+    for example in nightly.iterdir():
+        used = set(re.findall(r"(?<!\S)(?:\[run, )?[\"']?(--[a-z-]+)", example.read_text()))
+        assert used <= known | {"--from-literal", "--now"}, example
