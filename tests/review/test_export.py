@@ -164,14 +164,16 @@ def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(o
         (["--to", "s3://bucket/x?secret=1"], "only local folders are known"),
         (["--to", "jobs-out/mine"], "is in the output folder"),
         (["--to", "jobs.jsonl"], "is no folder"),
-        (["--table", "jobs.jsonl"], "is there already"),
+        (["--table", "there.csv"], "is there already"),
         (["--table", "new.txt"], "'.txt' is no kind of table"),
     ],
 )
-def test_wrong_use(out: Path, args: list[str], said: str) -> None:
+def test_wrong_use(out: Path, tmp_path: Path, args: list[str], said: str) -> None:
+    (tmp_path / "there.csv").write_text("mine")
     done = export(out, *args)
     assert done.code == 2
     assert said in done.err
+    assert (tmp_path / "there.csv").read_text() == "mine"
     assert "secret" not in done.err
     assert not [path for path in out.parent.iterdir() if path.name.endswith(".new")]
 
@@ -215,6 +217,16 @@ def test_a_table_keeps_its_columns_in_their_order(api: Api, tmp_path: Path) -> N
     assert table.column_names == list(rows[0])
     assert table["fb_cost"].type == "double"
     assert table["note"].to_pylist() == ["=1+1", "+49 123", "no prompt"]
+
+
+def test_force_does_not_replace_what_is_read(api: Api, tmp_path: Path) -> None:
+    manifest = tmp_path / "shop.csv"
+    manifest.write_text("id,prompt,model\na,One,flux-2-klein-4b\n")
+    assert api.run("shop.csv", cwd=tmp_path).code == 0
+    done = export(tmp_path / "shop-out", "--table", manifest, "--force")
+    assert done.code == 2
+    assert "is what this table is made of" in done.err
+    assert manifest.read_text().startswith("id,prompt,model\na,One")
 
 
 def test_parquet_keeps_its_kinds(api: Api, tmp_path: Path) -> None:
