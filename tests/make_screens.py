@@ -116,7 +116,7 @@ def screen(*options: str) -> str:
 
 
 def wait_for_link() -> str:
-    return wait_until(lambda: (found := re.search(r"http://\S+token=\S+", screen())) and found.group())
+    return str(wait_until(lambda: (found := re.search(r"http://\S+token=\S+", screen())) and found.group()))
 
 
 def wait_for_end() -> None:
