@@ -29,13 +29,13 @@ from tests.browsing import ARGS, CHROMIUM
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, ViewportSize
 
 ROOT: Final = Path(__file__).parents[1]
 TARGET: Final = ROOT / ".github"
 KEY: Final = "sk-simulator-0123456789"
 BROAD: Final = 1000
-WIDE: Final = {"width": 1280, "height": 800}
+WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
 PATIENCE_S: Final = 60.0
 SESSION: Final = "fluxbatch-screens"
 
@@ -116,7 +116,7 @@ def screen(*options: str) -> str:
 
 
 def wait_for_link() -> str:
-    return wait_until(lambda: (found := re.search(r"http://\S+token=\S+", screen())) and found.group())
+    return str(wait_until(lambda: (found := re.search(r"http://\S+token=\S+", screen())) and found.group()))
 
 
 def wait_for_end() -> None:
@@ -162,7 +162,8 @@ def save_terminal(browser: Browser, name: str) -> None:
     console = Console(record=True, width=96, file=io.StringIO())
     text = re.sub(r"http://\S+token=\S+", "http://127.0.0.1:41137/?token=…", screen("-e").rstrip())
     console.print(Text.from_ansi(text))
-    code = '<body style="margin:0;background:{background};color:{foreground}"><pre style="padding:18px;font:15px/1.35 monospace">{code}</pre>'
+    code = '<body style="margin:0; background:{background}; color:{foreground}">'
+    code += '<pre style="padding:18px; font:15px/1.35 monospace">{code}</pre>'
     page = browser.new_context(viewport={"width": 920, "height": 420}).new_page()
     page.set_content(console.export_html(theme=MONOKAI, inline_styles=True, code_format=code))
     save(page.locator("pre").screenshot(), name)
