@@ -149,7 +149,7 @@ class FolderShelf:
             return (path, f"image/{kind}") if kind in _SHOWN else None
         if self._waiting >= _MOST_WAITING:
             return None
-        target = self._paths.thumbnails / thumbnail_name(path)
+        target = self._paths.state / thumbnail_name(path)  # below its thumbnails
         self._waiting += 1
         try:
             made = await anyio.to_thread.run_sync(_thumbnail, path, target, limiter=self._making)
