@@ -145,7 +145,8 @@ class _ReviewPage:
         for back, earlier in enumerate(reversed(await self._reviews.earlier(job_id)), 1):
             if earlier.file:
                 version = addresses(job_id, -back, earlier.remake.sha256)
-                shown.append({**version, "round": earlier.remake.round, "prompt": earlier.remake.prompt})
+                said = {} if earlier.review is None else {"by": earlier.review.by, "note": earlier.review.note}
+                shown.append({**version, "round": earlier.remake.round, "prompt": earlier.remake.prompt, **said})
         return {"earlier": shown}
 
     async def picture(self, job_id: str, place: int, *, small: bool) -> tuple[Path, str] | None:
