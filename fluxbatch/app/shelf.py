@@ -11,19 +11,23 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.look import open_ledger
 from fluxbatch.app.tail import Tail
 from fluxbatch.formats import recognise
 from fluxbatch.model.job import Photo
 from fluxbatch.report.gallery.jobs import entry_of, thumbnail_name
 from fluxbatch.report.gallery.timeline import Timeline
+from fluxbatch.report.results import in_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Record
 
 __all__ = ["FolderShelf", "addresses", "changes_of"]
@@ -55,6 +59,8 @@ class FolderShelf:
     ) -> None:
         self._paths, self._run_id, self._more = paths, run_id, more
         self._ledger: SqliteLedger | None = None
+        self._memo: SqliteMemo | None = None
+        self._finder: FlagFinder | None = None
         self._making = anyio.CapacityLimiter(_AT_A_TIME)
         self._waiting = 0
         self._opening = anyio.Lock()
@@ -85,18 +91,14 @@ class FolderShelf:
             FluxbatchError: the ledger can't be read.
         """
         ledger = await self._open()
+        finder = self._finder = FlagFinder(ledger, await self._remembered(), self._paths.out)
         cost: Counter[str] = Counter()
         charged: Counter[str] = Counter()
-        page: list[dict[str, Any]] = []
-        async for record in ledger.rows():
-            entry = await self._entry(record)
-            page.append(entry)
-            charged[entry["model"]] += entry.get("charged", 0)
-            cost[entry["model"]] += entry.get("cost_usd", 0)
-            if len(page) >= _CHUNK:
-                yield page
-                page = []
-        if page:
+        async for records in in_pages(ledger.rows(), _CHUNK):
+            page = await self._entries(records, finder)
+            for entry in page:
+                charged[entry["model"]] += entry.get("charged", 0)
+                cost[entry["model"]] += entry.get("cost_usd", 0)
             yield page
         self._prices = {model: cost[model] / count for model, count in charged.items() if count}
 
@@ -107,7 +109,8 @@ class FolderShelf:
             FluxbatchError: the ledger can't be read.
         """
         ledger = await self._open()
-        return [await self._entry(record) for record in (await ledger.recall(ids)).values()]
+        finder = self._finder or FlagFinder(ledger, await self._remembered(), self._paths.out)
+        return await self._entries(list((await ledger.recall(ids)).values()), finder)
 
     async def record(self, job_id: str) -> Record | None:
         """One row.
@@ -151,6 +154,8 @@ class FolderShelf:
         """Release the ledger."""
         if self._ledger is not None:
             await self._ledger.close()
+        if self._memo is not None:
+            await anyio.to_thread.run_sync(self._memo.close)
 
     async def _open(self) -> SqliteLedger:
         async with self._opening:
@@ -158,12 +163,22 @@ class FolderShelf:
                 self._ledger = await open_ledger(self._paths)
             return self._ledger
 
+    async def _remembered(self) -> SqliteMemo:
+        async with self._opening:
+            if self._memo is None:
+                self._memo = await anyio.to_thread.run_sync(SqliteMemo, self._paths.memo)
+            return self._memo
+
     def _read_on(self) -> None:
         self._timeline.read(self._events.news())
 
-    async def _entry(self, record: Record) -> dict[str, Any]:
+    async def _entries(self, records: Sequence[Record], finder: FlagFinder) -> list[dict[str, Any]]:
+        flags = await finder.find(records)
+        return [await self._entry(record, found) for record, found in zip(records, flags, strict=True)]
+
+    async def _entry(self, record: Record, flags: Flags) -> dict[str, Any]:
         """As in a report, but with the addresses of a site."""
-        entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={})
+        entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={}, flags=flags)
         if "href" in entry and record.stored is not None:
             entry |= addresses(record.job.id, 0, record.stored.sha256)
         for place, image in enumerate(record.job.images, 1):
