@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
@@ -14,7 +14,7 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
-from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket
+from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket, probe
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "hold", "sink_of"]
+__all__ = ["HeldFolder", "hold", "sink_of", "try_store"]
+
+_TRIAL_S: Final = 10.0
+"""how long a store may be in trouble before somebody who waits is told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,20 @@ def sink_of(
         clock=SystemClock(),
         kind=kind,
     )
+
+
+async def try_store(folder: HeldFolder, ca_file: Path | None) -> None:
+    """Write, read and remove a tiny object, if images go to an object store. Is soon done, or soon given up.
+
+    Raises:
+        StorageError: images couldn't land there.
+    """
+    store = folder.store
+    if store is not None:
+        opened = partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_TRIAL_S)
+        bucket = await anyio.to_thread.run_sync(opened, abandon_on_cancel=True)
+        await probe(bucket)
+        store.bucket.learn(bucket)
 
 
 @asynccontextmanager

@@ -11,12 +11,11 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.stores import open_bucket, probe
 from fluxbatch.app.aftermath import Aftermath
 from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
@@ -38,7 +37,6 @@ from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -55,7 +53,6 @@ _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
 _SHOWN_WARNINGS: Final = 20
 _PAGE_EVERY_S: Final = 0.5
-_PROBE_PATIENCE_S: Final = 10.0
 
 
 class RunOutcome:
@@ -166,7 +163,11 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
-                trouble = await _trouble_of(folder, request.ca_file)
+                trouble: StorageError | None = None
+                try:
+                    await try_store(folder, request.ca_file)
+                except StorageError as error:
+                    trouble = error
                 # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
                 if trouble is not None:
@@ -312,21 +313,6 @@ async def _tell_progress(tell: Callable[[Progress], None], every_s: float, watch
     while True:
         await anyio.sleep(every_s)
         _tell(tell, watch.look())
-
-
-async def _trouble_of(folder: HeldFolder, ca_file: Path | None) -> StorageError | None:
-    """What keeps images from landing in an object store, tried with a tiny one; soon, since somebody waits for it."""
-    store = folder.store
-    if store is not None:
-        bucket = await _in_thread(
-            partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_PROBE_PATIENCE_S)
-        )
-        try:
-            await probe(bucket)
-            store.bucket.learn(bucket)
-        except StorageError as error:
-            return error
-    return None
 
 
 def _promised_s(quote: Quote) -> float:

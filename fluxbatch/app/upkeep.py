@@ -12,7 +12,7 @@ import anyio.to_thread
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.locks import write_locks
 from fluxbatch.app.overlays import lay_over
 from fluxbatch.app.survey import Survey
@@ -177,6 +177,7 @@ async def _opened(request: RunRequest, findings: Findings) -> AsyncIterator[tupl
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
         kind = "simulated" if request.simulate else "live"
         async with hold(paths, run_id=request.run_id, kind=kind, ca_file=request.ca_file) as folder:
+            await try_store(folder, request.ca_file)
             yield intake, folder
 
 
@@ -210,3 +211,5 @@ async def _write_results(request: RunRequest, folder: HeldFolder) -> None:
         simulated=request.simulate,
         find_flags=FlagFinder(folder.ledger, folder.memo, folder.paths.out).find,
     )
+    if folder.store is not None:
+        await folder.store.publish(folder.paths.results, folder.paths.results.name)
