@@ -338,7 +338,7 @@ def test_photos_without_a_manifest_are_made_again_as_well(api: Api, tmp_path: Pa
 
 def test_from_python(api: Api, tmp_path: Path) -> None:
     path = manifest(tmp_path, 2)
-    assert fluxbatch.run(path, base_url=api.sim.base_url, api_key=KEY).ok
+    made(api, tmp_path)
     say(tmp_path / "jobs-out", "rejected", "job-1")
     result = fluxbatch.run(path, base_url=api.sim.base_url, api_key=KEY, remake_rejected=True, max_rounds=1)
     assert (result.ok, result.summary.charged) == (True, 1)
