@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fluxbatch.formats import ImageFacts
     from fluxbatch.model.answer import Answer
     from fluxbatch.model.events import Event
-    from fluxbatch.model.job import Lease, Photo, PlannedJob, Record, Step, Stored
+    from fluxbatch.model.job import Lease, ObjectPhoto, Photo, PlannedJob, Record, RemoteImage, Step, Stored
     from fluxbatch.model.limits import LimitCause
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "Ledger",
     "Limiter",
     "Memo",
+    "ObjectIndex",
+    "ObjectSource",
     "Observer",
     "Outcome",
     "PhotoReader",
@@ -122,6 +124,37 @@ class Source(Protocol):
         ...
 
 
+class ObjectIndex(Protocol):
+    """Knows which photos there are in object stores."""
+
+    def look(self, refs: Sequence[str]) -> Mapping[str, ObjectPhoto | None]:
+        """The objects at these addresses, None where there is none. One question each; blocks.
+
+        Raises:
+            UsageError: there is nothing to ask with.
+            StorageError: a store can't be asked.
+        """
+        ...
+
+
+class ObjectSource(Protocol):
+    """Where photos come from that are in object stores."""
+
+    async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
+        """The object as a local file, or as a URL that dies if it is to be presigned; in use until it is released.
+
+        Raises:
+            PhotoChanged: it is gone, or has another ETag or size than when it was checked.
+            PhotoError: it is no image that can be used.
+            StorageError: the store can't be read, or there is no room for it here.
+        """
+        ...
+
+    def release(self, photo: Photo) -> None:
+        """A file is not in use any more, by one of those who got it. One that came from elsewhere is none of ours."""
+        ...
+
+
 class Decoder(Protocol):
     """Looks into image files of kinds that the API doesn't take, but that can be made into ones that it does."""
 
@@ -180,23 +213,28 @@ class Landing(Protocol):
         """Throw away what came so far."""
         ...
 
-    async def commit(self, filename: str) -> Stored:
+    async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:
         """Verify by the bytes, make durable, and put in place of ``filename`` + extension, replacing what is there.
 
         The extension is by the bytes. ``Stored.fingerprint`` and ``url_age_s`` are left for the caller to fill in.
+        ``job`` is what it was made for; a sink may keep that beside it (``Sink.known``).
 
         Order: length and format → fsync → rename → fsync of the folder. On return, the image survives a power cut.
 
         Raises:
             DeliveryError: the bytes are no complete image (``corrupt``); ``restart`` and fetch again.
-            TargetBlocked: something else stands where this output belongs.
+            TargetBlocked: something else stands where this output belongs; in a place that others write to, that may be
+                an output which was not there when the sink looked.
             StorageError: the disk is full or gone; the landing is intact and may be committed again, unless ``size`` is
                 0: then its bytes are gone with their folder, and are to be fetched again.
         """
         ...
 
     async def discard(self) -> None:
-        """Give up and leave nothing behind. May be called again, also after ``commit``."""
+        """Give up and leave nothing behind. May be called again, also after ``commit``.
+
+        An image that was verified and could not be put in place may be kept, for ``Sink.landed`` to find.
+        """
         ...
 
 
@@ -238,10 +276,23 @@ class Sink(Protocol):
         """
         ...
 
-    async def landed(self, filename: str, since: float) -> Stored | None:
+    async def known(self, jobs: Sequence[PlannedJob]) -> dict[str, Stored]:
+        """Outputs of these jobs that the sink itself knows of, with the fingerprints that they were made for, by id.
+
+        Of what ``Landing.commit`` was told, if the sink keeps that beside the images: so can a machine without a ledger
+        tell what is there. A folder keeps nothing.
+
+        Raises:
+            UsageError: they are of the other kind, simulated or not.
+            StorageError: it can't be told.
+        """
+        ...
+
+    async def landed(self, filename: str, since: float, job: PlannedJob | None = None) -> Stored | None:
         """The whole image that was put under this name (without extension) since then (epoch seconds), if there is one.
 
         How an image is found whose landing was not recorded any more. ``Stored.fingerprint`` is left to the caller.
+        ``job`` is what it was made for, if that is known.
         """
         ...
 
@@ -254,7 +305,7 @@ class Sink(Protocol):
         """
         ...
 
-    async def copy(self, stored: Stored, filename: str) -> Stored:
+    async def copy(self, stored: Stored, filename: str, job: PlannedJob | None = None) -> Stored:
         """Put a copy of an output under another name (without extension), as ``Landing.commit`` puts new ones.
 
         Raises:

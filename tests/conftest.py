@@ -85,6 +85,7 @@ AMBIENT = (
     "FLUXBATCH_",
     "APIYI_",
     "XDG_",  # would lead past HOME
+    *("AWS_", "OSS_", "ALIBABA_CLOUD_", "GOOGLE_", "AZURE_"),  # somebody's own object stores
     "GITHUB_",  # these two: output has another form in CI, and a test that means that says so
     "CI",
 )

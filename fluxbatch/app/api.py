@@ -96,7 +96,7 @@ class ResultError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One line of ``results.jsonl``; ``path`` is the image on disk, None unless ``status`` is ``stored``.
+    """One line of ``results.jsonl``; ``path`` is the image on disk, None unless it is ``stored`` in a folder.
 
     ``flags``: hints that the image may not be what was asked for, words of ``fluxbatch.model.flags.Flag``.
     """
@@ -135,11 +135,13 @@ class RunResult:
 
     Attributes:
         summary: its account; ``summary.exit_code`` is what the command line would exit with.
-        out: the output folder.
+        out: the output folder; with an object store the state folder, which has a copy of ``results.jsonl``.
+        store: address that the images are at, if they are in an object store.
     """
 
     summary: Summary
     out: Path
+    store: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -151,7 +153,7 @@ class RunResult:
         with (self.out / "results.jsonl").open("rb") as lines:
             for line in lines:
                 facts: dict[str, Any] = orjson.loads(line)
-                facts["path"] = None if facts["file"] is None else self.out / facts["file"]
+                facts["path"] = None if facts["file"] is None or self.store else self.out / facts["file"]
                 facts["error"] = None if facts["error"] is None else ResultError(**facts["error"])
                 yield Result(**facts)
 
@@ -182,7 +184,8 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
         prompt: for photos: each is image 1 of a job of its own.
         with_images: for photos: images 2, 3 … of each job.
         model: for photos.
-        out: output folder; by default as the manifest says, or named after it. Jobs need one.
+        out: output folder; by default as the manifest says, or named after it. Jobs need one. Or an address in an
+            object store (``s3://bucket/prefix``), which takes ``state``.
         state: folder of the ledger, if not in the output folder.
         simulate: serve the requests from the embedded simulator.
         api_key: by default from ``FLUXBATCH_API_KEY`` or ``APIYI_API_KEY``.
@@ -220,7 +223,8 @@ async def arun(  # noqa: PLR0913  # the command line's options, by name
         hooks=Hooks(observers=[] if on_event is None else [_Told(on_event)], signals=handle_signals),
     )
     outcome = await run_request(request)
-    return RunResult(outcome.summary, outcome.paths.out)
+    store = outcome.paths.store
+    return RunResult(outcome.summary, outcome.paths.out, None if store is None else store.url)
 
 
 def run(what: str | Path | Sequence[str | Path] | Jobs, **options: Any) -> RunResult:

@@ -15,6 +15,7 @@ from fluxbatch.adapters.disk import FileRescue, FileSource, default_places
 from fluxbatch.adapters.fitting import PillowFitter
 from fluxbatch.adapters.http import GatewayProvider, HttpFetcher, Network
 from fluxbatch.adapters.http.connect import check_base_url, is_loopback
+from fluxbatch.adapters.stores import StoreSource
 from fluxbatch.engine import Desk
 from fluxbatch.errors import UsageError
 from fluxbatch.model.flux import known_models
@@ -99,6 +100,7 @@ async def compose(
             rng=SystemRandom(),
             rescue=FileRescue(places),
             fitter=fitter,
+            objects=StoreSource(folder.photos, request.ca_file),
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -50,7 +50,7 @@ async def enlisted(one: Decided, sink: Sink) -> Enlisted:
         return _enlisted(replace(one, decision=replace(one.decision, disposition=Disposition.MAKE)))
     job, stored = one.job, elsewhere.stored
     if elsewhere.copied and stored.filename != job.filename:
-        stored = await _copy(stored, job.filename, sink)
+        stored = await _copy(stored, job, sink)
     return Enlisted(job, Disposition.RESTORE, selected=one.selected, stored=stored)
 
 
@@ -107,8 +107,8 @@ def lands_anew(one: Decided) -> bool:
     return record.state is JobState.STORED or not (record.charged or record.unknown)
 
 
-async def _copy(stored: Stored, filename: str, sink: Sink) -> Stored:
+async def _copy(stored: Stored, job: PlannedJob, sink: Sink) -> Stored:
     try:
-        return await sink.copy(stored, filename)
+        return await sink.copy(stored, job.filename, job)
     except PhotoError as error:
         raise StorageError(error.message, remedy=error.remedy or "run the same command again") from error

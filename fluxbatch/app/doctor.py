@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,9 +23,11 @@ from fluxbatch.adapters.disk.filesystem import network_kind
 from fluxbatch.adapters.http import Network
 from fluxbatch.adapters.http.connect import check_base_url
 from fluxbatch.adapters.http.listing import list_models
+from fluxbatch.adapters.stores import open_bucket, probe
 from fluxbatch.app.folder import Paths, known_state
 from fluxbatch.app.simulated import simulated_api
-from fluxbatch.errors import UsageError
+from fluxbatch.errors import StorageError, UsageError
+from fluxbatch.model.address import StoreAddress
 from fluxbatch.model.flux import known_models
 from fluxbatch.policy.checkup import Check, judge_answer, judge_clock, judge_files, judge_models, judge_space
 from fluxbatch.settings import Settings
@@ -51,7 +54,7 @@ class CheckupRequest:
         api_key: empty if there is none.
         key_place: the file or variable that it came from.
         key_error: why it can't be sent; None if it can.
-        out: where images would land; need not be there.
+        out: where images would land; need not be there. An address in an object store as text.
         state: where the ledger would be, if not in there.
         simulate: look at a simulator of our own instead of the API.
         ca_file: certificates to trust beside the system's.
@@ -62,7 +65,7 @@ class CheckupRequest:
     api_key: str = field(default="", repr=False)
     key_place: str = ""
     key_error: UsageError | None = None
-    out: Path
+    out: Path | str
     state: Path | None = None
     simulate: bool = False
     ca_file: Path | None = None
@@ -73,6 +76,8 @@ async def check_up(request: CheckupRequest) -> list[Check]:
     """Look at everything, the API included."""
     async with _api(request) as (base_url, key):
         checks = [_key_check(request), *await _look_at_api(request, base_url, key)]
+    if isinstance(request.out, str):
+        checks.append(await _store_check(request.out, request.ca_file))
     checks += await anyio.to_thread.run_sync(_look_at_disk, request)
     return [*checks, _files_check(request.settings), _versions_check()]
 
@@ -143,8 +148,27 @@ def _api_checks(url: URL, listing: Listing, *, with_key: bool) -> list[Check]:
     ]
 
 
+async def _store_check(out: str, ca_file: Path | None) -> Check:
+    """Whether images could land in an object store, tried with a tiny one."""
+    try:
+        address = StoreAddress.parse(out)
+        bucket = await anyio.to_thread.run_sync(partial(open_bucket, address, ca_file=ca_file, patience_s=_PATIENCE_S))
+        await probe(bucket)
+    except ValueError as error:
+        return Check.unusable("store", f"{clean(out)}: {error}", "write s3://bucket/prefix")
+    except UsageError as error:
+        return Check.unusable("store", clean(error.message), error.remedy)
+    except StorageError as error:
+        return Check.stopping("store", clean(error.message), error.remedy)
+    if bucket.creates and bucket.updates:
+        return Check.ok("store", f"{clean(out)} takes images, and never one in place of another's")
+    return Check.ok("store", f"{clean(out)} takes images; it knows no conditions, so names are looked at right before")
+
+
 def _look_at_disk(request: CheckupRequest) -> list[Check]:
-    paths = Paths.of(request.out, request.state or known_state(request.out))
+    # of an object store, the state folder has to take ledger and spool
+    out = request.out if isinstance(request.out, Path) else request.state or Path()
+    paths = Paths.of(out, request.state or known_state(out))
     checks = [_folder_check(paths.out, request.settings)]
     kind = network_kind(paths.state)
     if kind:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.errors import StorageError, UsageError
+from fluxbatch.model.address import STORE_SCHEMES, StoreAddress
+from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["STATE_FOLDER", "Paths", "find_out", "known_state"]
 
 STATE_FOLDER: Final = ".fluxbatch"
+_STORE_MARK: Final = "store"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_CUT_SCHEME: Final = re.compile(rf"({'|'.join(STORE_SCHEMES)}):/[^/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +29,62 @@ class Paths:
     Attributes:
         out: images and ``results.jsonl``.
         state: ledger, lock and events; ``OUT/.fluxbatch`` unless told otherwise.
+        store: where images go, if that is an object store; what else there is, ``out`` included, is in ``state`` then.
     """
 
     out: Path
     state: Path
+    store: StoreAddress | None = None
 
     @classmethod
     def of(cls, out: Path, state: Path | None = None) -> Paths:
         """The paths of an output folder."""
         out = out.absolute()
+        if state is None and (address := _known_store(out)) is not None:
+            return cls(out, out, address)
         return cls(out, (state or out / STATE_FOLDER).absolute())
+
+    @classmethod
+    def asked(
+        cls,
+        out: str | Path | None,
+        state: Path | None,
+        outs: Sequence[tuple[str, Path | None, Path]],
+        *,
+        simulate: bool,
+    ) -> Paths:
+        """The paths that a request means; arguments as for ``find_out``.
+
+        Raises:
+            UsageError: they are not to be used.
+        """
+        if out is None or not _SCHEME.match(str(out)):
+            paths = cls.of(find_out(out, outs, simulate=simulate), state)
+            if paths.store is not None:
+                raise UsageError(
+                    f"{paths.out} is the state folder of {paths.store}",
+                    remedy=f"give -o {paths.store} --state {paths.out}, or use another output folder",
+                )
+            return paths
+        try:
+            address = StoreAddress.parse(str(out))
+        except ValueError as error:
+            raise UsageError(f"-o {clean(str(out))}: {error}", remedy="name a folder, or s3://bucket/prefix") from None
+        if state is None:
+            raise UsageError(
+                f"-o {address}: an object store can't hold the ledger", remedy="name a local folder for it: --state DIR"
+            )
+        return cls(state.absolute(), state.absolute(), address)
+
+    @property
+    def place(self) -> Path | str:
+        """Where images go, for people."""
+        return self.out if self.store is None else self.store.url
+
+    @property
+    def hidden(self) -> Path:
+        """Holds what is ours and goes with the images' folder."""
+        return self.out / STATE_FOLDER if self.store is None else self.state
 
     @property
     def ledger(self) -> Path:
@@ -58,7 +108,7 @@ class Paths:
     @property
     def lock(self) -> Path:
         """Held by a run; in the output folder, wherever the ledger is."""
-        return self.out / STATE_FOLDER / "lock"
+        return self.hidden / "lock"
 
     @property
     def locks(self) -> list[Path]:
@@ -98,7 +148,17 @@ class Paths:
     @property
     def landing(self) -> Path:
         """Half-landed images, on the same filesystem as the output."""
-        return self.out / STATE_FOLDER / "landing"
+        return self.hidden / "landing"
+
+    @property
+    def spool(self) -> Path:
+        """Verified images on their way to an object store."""
+        return self.state / "spool"
+
+    @property
+    def objects(self) -> Path:
+        """Photos from object stores while they are needed; may be deleted at any time."""
+        return self.state / "objects"
 
     @property
     def results(self) -> Path:
@@ -112,10 +172,11 @@ class Paths:
             StorageError: they can't be made or written.
         """
         try:
-            for folder in (self.out, self.state, self.landing):
+            spools = [] if self.store is None else [self.spool]
+            for folder in (self.out, self.state, self.landing, *spools):
                 folder.mkdir(parents=True, exist_ok=True)
             self._mark()
-            ignore = self.out / STATE_FOLDER / ".gitignore"
+            ignore = self.hidden / ".gitignore"
             if not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
         except NotADirectoryError as error:
@@ -130,6 +191,15 @@ class Paths:
 
     def _mark(self) -> None:
         """Hold the folder to one ledger: with another one, everything in it would be bought again."""
+        known_store = _known_store(self.state)
+        if self.has_ledger() and known_store != self.store and (known_store or self.store):
+            raise UsageError(
+                f"the ledger in {self.state} is of {known_store or 'a local folder'}",
+                remedy=f"give -o {known_store}, or another --state" if known_store else "name another --state",
+            )
+        if self.store is not None:
+            (self.state / _STORE_MARK).write_text(f"{self.store}\n", encoding="utf-8")
+            return
         known = known_state(self.out) or (self.out / STATE_FOLDER if self._has_own_ledger() else None)
         if known is not None and known != self.state and (known / self.ledger.name).exists():
             raise UsageError(
@@ -153,6 +223,14 @@ def known_state(out: Path) -> Path | None:
         return None
 
 
+def _known_store(state: Path) -> StoreAddress | None:
+    """The object store that a ledger is of, if it is of one."""
+    try:
+        return StoreAddress.parse((state / _STORE_MARK).read_text(encoding="utf-8").strip())
+    except (OSError, ValueError):
+        return None
+
+
 def find_out(asked: str | Path | None, outs: Sequence[tuple[str, Path | None, Path]], *, simulate: bool) -> Path:
     """The output folder of a run.
 
@@ -167,8 +245,8 @@ def find_out(asked: str | Path | None, outs: Sequence[tuple[str, Path | None, Pa
     if asked is not None:
         if not str(asked).strip():
             raise UsageError("-o is empty", remedy="name a folder")
-        if _SCHEME.match(str(asked)):
-            raise UsageError(f"-o {asked}: images land in local folders only", remedy="name a folder")
+        if isinstance(asked, Path) and _CUT_SCHEME.match(str(asked)):
+            raise UsageError(f"-o {asked} is an address in the form of a path", remedy="give it as text")
         return Path(asked)
     folders = {(out or default).absolute() for _, out, default in outs}
     if len(folders) != 1:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
+from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
+from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket, probe
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +23,10 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
 
-__all__ = ["HeldFolder", "hold"]
+__all__ = ["HeldFolder", "hold", "sink_of", "try_store"]
+
+_TRIAL_S: Final = 10.0
+"""how long a store may be in trouble before somebody who waits is told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +35,59 @@ class HeldFolder:
 
     paths: Paths
     ledger: SqliteLedger
-    sink: FolderSink
+    sink: FolderSink | StoreSink
     events: EventLog
     memo: SqliteMemo
+    photos: PhotoCache
+
+    @property
+    def store(self) -> StoreSink | None:
+        """The sink, if images go to an object store."""
+        return self.sink if isinstance(self.sink, StoreSink) else None
+
+
+def sink_of(
+    paths: Paths, *, kind: str, ca_file: Path | None = None, photos: PhotoCache | None = None
+) -> FolderSink | StoreSink:
+    """Where the images of a folder go. Touches nothing yet.
+
+    Raises:
+        UsageError: a store can't be opened.
+    """
+    if paths.store is None:
+        return FolderSink(paths.out, paths.landing)
+    return StoreSink(
+        open_bucket(paths.store, ca_file=ca_file),
+        spool=paths.spool,
+        scratch=paths.landing,
+        photos=photos or PhotoCache(paths.objects),
+        clock=SystemClock(),
+        kind=kind,
+    )
+
+
+async def try_store(folder: HeldFolder, ca_file: Path | None) -> None:
+    """Write, read and remove a tiny object, if images go to an object store. Is soon done, or soon given up.
+
+    Raises:
+        StorageError: images couldn't land there.
+    """
+    store = folder.store
+    if store is not None:
+        opened = partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_TRIAL_S)
+        bucket = await anyio.to_thread.run_sync(opened, abandon_on_cancel=True)
+        await probe(bucket)
+        store.bucket.learn(bucket)
 
 
 @asynccontextmanager
 async def hold(
-    paths: Paths, *, run_id: str, kind: str, filesystem_of: Callable[[Path], str] = network_kind
+    paths: Paths,
+    *,
+    run_id: str,
+    kind: str,
+    filesystem_of: Callable[[Path], str] = network_kind,
+    ca_file: Path | None = None,
 ) -> AsyncIterator[HeldFolder]:
     """Take hold of a folder, made if it isn't there. ``filesystem_of``: the kind, if it is a network's, else empty.
 
@@ -45,7 +97,8 @@ async def hold(
         StorageError: it can't be written.
     """
     locks = [FolderLock(path) for path in paths.locks]
-    sink = FolderSink(paths.out, paths.landing)
+    photos = PhotoCache(paths.objects, PillowDecoder())
+    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file, photos=photos))
     try:
         events = await anyio.to_thread.run_sync(_enter, paths, locks, sink, run_id, filesystem_of)
         ledger = SqliteLedger(paths.ledger, kind=kind)
@@ -53,10 +106,11 @@ async def hold(
             await ledger.open()
             memo = await anyio.to_thread.run_sync(SqliteMemo, paths.memo)
             try:
-                yield HeldFolder(paths, ledger, sink, events, memo)
+                yield HeldFolder(paths, ledger, sink, events, memo, photos)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(memo.close)
+                    await anyio.to_thread.run_sync(photos.clear)
         finally:
             with anyio.CancelScope(shield=True):
                 await ledger.close()
@@ -67,7 +121,11 @@ async def hold(
 
 
 def _enter(
-    paths: Paths, locks: list[FolderLock], sink: FolderSink, run_id: str, filesystem_of: Callable[[Path], str]
+    paths: Paths,
+    locks: list[FolderLock],
+    sink: FolderSink | StoreSink,
+    run_id: str,
+    filesystem_of: Callable[[Path], str],
 ) -> EventLog:
     _refuse_network(paths.state, filesystem_of(paths.state))
     paths.make()

@@ -91,7 +91,8 @@ class Heritage:
         for job, stored, presence in await self._checked(wanting, asked):
             there = presence is Presence.SAME and job.id not in found
             if there and not await self._owned_by_another(stored.file, job):
-                found[job.id] = Elsewhere(stored, Origin.LOCK, "unchanged, by fluxbatch.lock")
+                why = f"unchanged, by {'its object' if stored.etag else 'fluxbatch.lock'}"
+                found[job.id] = Elsewhere(stored, Origin.LOCK, why)
         heirs = [job for job in wanting if job.id not in found and _may_inherit(records.get(job.id))]
         found |= await self._inherited(heirs)
         if self._adopting != "none":
@@ -114,10 +115,13 @@ class Heritage:
         return found
 
     async def _locked(self, jobs: Sequence[PlannedJob]) -> dict[str, list[Stored]]:
-        """The images that lock files name for jobs, by id."""
-        if not jobs or not self._intake.has_locked:
+        """The images that lock files name for jobs, and those that the sink itself knows of, by id."""
+        if not jobs:
             return {}
-        return await anyio.to_thread.run_sync(self._intake.locked, jobs)
+        locked = await anyio.to_thread.run_sync(self._intake.locked, jobs) if self._intake.has_locked else {}
+        for job_id, stored in (await self._sink.known(jobs)).items():
+            locked.setdefault(job_id, []).append(stored)
+        return locked
 
     async def _checked(
         self, jobs: Sequence[PlannedJob], locked: Mapping[str, Sequence[Stored]]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fluxbatch.adapters.disk import FolderSink
+import anyio.to_thread
+
+from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.outline import NoLedger
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import gate
@@ -44,7 +47,8 @@ async def refuse_keyless(request: RunRequest, intake: Intake, paths: Paths, find
         ManifestError: jobs are invalid.
         UsageError: there is something to make.
     """
-    quote = await Survey(intake, NoLedger(), FolderSink(paths.out, paths.landing), request.settings).quote(findings)
+    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind="live", ca_file=request.ca_file))
+    quote = await Survey(intake, NoLedger(), sink, request.settings).quote(findings)
     gate(intake, request, findings)
     if quote.make:
         raise key_missing(quote)

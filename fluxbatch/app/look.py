@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
+from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.folder import STATE_FOLDER, Paths
@@ -36,7 +37,7 @@ _MOST_IN_FLIGHT: Final = 10_000
 def validate(sources: Sequence[ManifestFile]) -> tuple[int, Findings]:
     """Check manifests and their photos. Returns how many jobs there are, and what was found. Blocks."""
     findings = Findings()
-    with Intake(sources, findings=findings, memo=photo_memo(), decoder=PillowDecoder()) as intake:
+    with Intake(sources, findings=findings, memo=photo_memo(), decoder=PillowDecoder(), objects=StoreIndex()) as intake:
         intake.stage()
         intake.check()
         return intake.total, findings
@@ -73,7 +74,7 @@ class FolderStatus:
         tally, run = self.tally, self.last_run
         stored, failed = tally.by_state.get("stored", 0), tally.by_state.get("failed", 0)
         return {
-            "out": str(self.paths.out),
+            "out": str(self.paths.place),
             "live": self.live,
             "simulated": self.kind == "simulated",
             "total": tally.total,

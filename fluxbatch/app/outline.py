@@ -12,9 +12,10 @@ import anyio.to_thread
 import orjson
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.disk import FolderSink, SqliteMemo
+from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.adapters.ledger import SqliteLedger
-from fluxbatch.app.folder import Paths, find_out
+from fluxbatch.app.folder import Paths
+from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
 from fluxbatch.app.overlays import find_rejected, lay_over
@@ -85,7 +86,7 @@ class Outline:
             for name, model in quote.models.items()
         }
         return {
-            "out": str(self.out.out),
+            "out": str(self.out.place),
             "simulated": self.simulated,
             "digest": quote.digest,
             "has_work": quote.has_work,
@@ -134,7 +135,9 @@ async def outline(request: RunRequest) -> Outline:
             if not await anyio.to_thread.run_sync(is_held, paths):
                 ledger = _Settled(ledger, request.settings.if_unsure)
         await find_rejected(intake, request, paths, ledger)
-        survey = Survey(intake, ledger, FolderSink(paths.out, paths.landing), request.settings)
+        kind = "simulated" if request.simulate else "live"
+        sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=request.ca_file))
+        survey = Survey(intake, ledger, sink, request.settings)
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # the outline's to close
         try:
             quote = await survey.quote(findings, lambda one: _note(spool, one), batches=intake.checked())
@@ -153,7 +156,7 @@ async def outline(request: RunRequest) -> Outline:
 
 def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     intake.stage()
-    paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
+    paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
     lay_over(intake, request, paths)
     choose(intake, request, findings)
     return paths
@@ -164,7 +167,7 @@ async def _opened(ledger: SqliteLedger, request: RunRequest, paths: Paths) -> Sq
     kind, wanted = await ledger.kind(), "simulated" if request.simulate else "live"
     if kind not in {"", wanted}:
         raise UsageError(
-            f"{paths.out} holds {kind} images, this plan is for {wanted} ones",
+            f"{paths.place} holds {kind} images, this plan is for {wanted} ones",
             remedy="simulated images never pass for real ones: use another output folder (-o)",
         )
     return ledger

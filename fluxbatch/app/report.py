@@ -16,10 +16,11 @@ from fluxbatch.adapters.disk import turn
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
-from fluxbatch.errors import StorageError
+from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
+from fluxbatch.report.results import in_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -46,9 +47,14 @@ async def write_report(paths: Paths, *, portable: bool = False, waits: Callable[
         waits: is called if another report is being written there, which is waited for.
 
     Raises:
-        UsageError: there is no ledger.
+        UsageError: there is no ledger, or the images are not here.
         StorageError: the folder can't be written.
     """
+    if paths.store is not None:
+        raise UsageError(
+            f"a gallery shows images of a local folder, these are in {paths.store}",
+            remedy="results.jsonl beside them says what there is",
+        )
     ledger = await open_ledger(paths)
     folder = paths.out / "report"
     writing = _Writing(paths.out, folder, portable)
@@ -95,13 +101,7 @@ class _Writing:
         self._files = PageFiles(self.folder)
 
     async def write(self, rows: AsyncIterator[Record], finder: FlagFinder) -> None:
-        page: list[Record] = []
-        async for record in rows:
-            page.append(record)
-            if len(page) >= _CHUNK:
-                await self._add(page, await finder.find(page))
-                page = []
-        if page:
+        async for page in in_pages(rows, _CHUNK):
             await self._add(page, await finder.find(page))
 
     async def _add(self, page: list[Record], flags: list[Flags]) -> None:

@@ -60,7 +60,7 @@ class Hooks:
     confirm: Callable[[Quote], None] | None = None
     warn: Callable[[Sequence[Problem], int], None] | None = None
     waiting: Callable[[str], None] | None = None
-    started: Callable[[Path, Quote], None] | None = None
+    started: Callable[[Path | str, Quote], None] | None = None
     progress: Callable[[Progress], None] | None = None
     progress_every_s: float = 5.0
     settled: Callable[[Aftermath], Awaitable[None]] | None = None
@@ -79,8 +79,8 @@ class RunRequest:
 
     Attributes:
         sources: manifests, photos or jobs, in order.
-        out: the output folder; None leaves it to the manifest, or to its name.
-        state: where the ledger lives, if not in the output folder.
+        out: the output folder or an address in an object store; None leaves it to the manifest, or to its name.
+        state: where the ledger lives, if not in the output folder; needed with an object store.
         base_url: of the API, up to and with ``/v1``.
         api_key: for it; not needed to simulate.
         simulate: serve the requests from a simulator of our own.

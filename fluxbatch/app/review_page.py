@@ -71,7 +71,7 @@ class _ReviewPage:
 
     def __init__(self, paths: Paths, reviews: Reviews, bound: Bound, name: str) -> None:
         self._paths, self._reviews, self._name = paths, reviews, name
-        self._shelf = FolderShelf(paths, more=self._said_of)
+        self._shelf = FolderShelf(paths, flagged=True, more=self._said_of)
         self._files = served_page("review.js", "live.css", "review.css")
         self._events = Tail(paths.events, at_end=True)
         self.server = Server(bound, self, {"review": self._review})

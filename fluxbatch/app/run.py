@@ -14,8 +14,8 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.aftermath import Aftermath
 from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.compose import compose
-from fluxbatch.app.folder import Paths, find_out
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder import Paths
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
@@ -28,7 +28,7 @@ from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import check, gate, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, UsageError
+from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, UsageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
@@ -128,7 +128,7 @@ class _Run:
         request = self._request
         known_models()  # they are read from a file, once: here, and not on the event loop
         intake.stage()
-        paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
+        paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
         known = paths.has_ledger()
         lay_over(intake, request, paths)
         if not known:
@@ -139,7 +139,9 @@ class _Run:
         request = self._request
         kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
-            folder = await stack.enter_async_context(hold(paths, run_id=self._run_id, kind=kind))
+            folder = await stack.enter_async_context(
+                hold(paths, run_id=self._run_id, kind=kind, ca_file=request.ca_file)
+            )
             base_url, key = request.base_url, request.api_key
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
@@ -162,7 +164,15 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
+                trouble: StorageError | None = None
+                try:
+                    await try_store(folder, request.ca_file)
+                except StorageError as error:
+                    trouble = error
+                # what is paid for already is brought home all the same: a store may be back before its URL dies
                 await self._rescue(engine, desk)
+                if trouble is not None:
+                    raise trouble
                 await self._carry(desk)
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
@@ -239,7 +249,7 @@ class _Run:
             desk.ends_at = self._begun + settings.max_runtime_s
         quote.carried_usd = desk.budget.carried
         if hooks.started is not None:
-            _tell(hooks.started, folder.paths.out, quote)
+            _tell(hooks.started, folder.paths.place, quote)
         desk.note(
             RunStarted(
                 at=self._clock.now(),

@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.fitting import PillowDecoder
+from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.errors import UsageError
 from fluxbatch.planning.intake import Intake
@@ -81,4 +82,5 @@ def _open(request: RunRequest, findings: Findings) -> Intake:
         prices=request.prices,
         decoder=PillowDecoder(),
         locks=not request.simulate,
+        objects=StoreIndex(request.ca_file),
     )

@@ -11,8 +11,8 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.flags import FlagFinder
-from fluxbatch.app.folder import Paths, find_out
-from fluxbatch.app.folder_state import hold
+from fluxbatch.app.folder import Paths
+from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.locks import write_locks
 from fluxbatch.app.overlays import lay_over
 from fluxbatch.app.survey import Survey
@@ -176,14 +176,15 @@ async def _opened(request: RunRequest, findings: Findings) -> AsyncIterator[tupl
     async with take_in(request, findings) as intake:
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
         kind = "simulated" if request.simulate else "live"
-        async with hold(paths, run_id=request.run_id, kind=kind) as folder:
+        async with hold(paths, run_id=request.run_id, kind=kind, ca_file=request.ca_file) as folder:
+            await try_store(folder, request.ca_file)
             yield intake, folder
 
 
 def _stage(intake: Intake, request: RunRequest, findings: Findings) -> Paths:
     intake.stage()
-    paths = Paths.of(find_out(request.out, intake.outs, simulate=request.simulate), request.state)
-    if not paths.out.is_dir():
+    paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
+    if paths.store is None and not paths.out.is_dir():
         raise UsageError(f"there is no output folder {paths.out}", remedy="name it with -o")
     lay_over(intake, request, paths)
     check(intake, request, findings)
@@ -210,3 +211,5 @@ async def _write_results(request: RunRequest, folder: HeldFolder) -> None:
         simulated=request.simulate,
         find_flags=FlagFinder(folder.ledger, folder.memo, folder.paths.out).find,
     )
+    if folder.store is not None:
+        await folder.store.publish(folder.paths.results, folder.paths.results.name)

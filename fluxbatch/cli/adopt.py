@@ -44,7 +44,7 @@ def adopt(**options: Any) -> int:
     if options["as_json"]:
         import orjson
 
-        facts = {"out": str(found.paths.out), "adopted": found.files, "missing": found.missing, "dry_run": dry_run}
+        facts = {"out": str(found.paths.place), "adopted": found.files, "missing": found.missing, "dry_run": dry_run}
         click.echo(orjson.dumps(facts).decode())
         return 0
     for file in found.files[:_SHOWN]:
@@ -53,5 +53,5 @@ def adopt(**options: Any) -> int:
         click.echo(f"  … and {len(found.files) - _SHOWN:,} more")
     verb = "would be adopted" if dry_run else "adopted"
     left = f"; {count(found.missing, 'image')} still to make" if found.missing else ""
-    click.echo(f"{shown(found.paths.out)}: {count(len(found.files), 'file')} {verb}{left}")
+    click.echo(f"{shown(found.paths.place)}: {count(len(found.files), 'file')} {verb}{left}")
     return 0

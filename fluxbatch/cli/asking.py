@@ -36,7 +36,12 @@ _WHAT: Final = (
         "--with", "with_images", multiple=True, metavar="IMG", help="Image 2, 3 … of every photo; path or URL."
     ),
     click.option("--model", metavar="MODEL", help="Model for photos given without a manifest.  [default: flux-2-pro]"),
-    click.option("-o", "--out", metavar="DIR", help="Where images land.  [default: beside the manifest, NAME-out]"),
+    click.option(
+        "-o",
+        "--out",
+        metavar="DIR|URL",
+        help="Where images land; s3:// oss:// gs:// az:// want --state.  [default: beside the manifest, NAME-out]",
+    ),
     click.option(
         "--state",
         type=click.Path(path_type=Path),
@@ -194,8 +199,10 @@ def command_line(*, without: Sequence[str] = (), flags: Sequence[str] = (), name
     return command if is_clean(command) else ""
 
 
-def shown(path: Path) -> Path:
-    """As short as it can be written from here."""
+def shown(path: Path | str) -> Path | str:
+    """As short as it can be written from here; an address as it is."""
+    if isinstance(path, str):
+        return path
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

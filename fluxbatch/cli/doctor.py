@@ -9,6 +9,7 @@ import click
 
 from fluxbatch.cli.options import base_url_option, ca_file_option, find_key, key_file_option, key_place
 from fluxbatch.errors import UsageError
+from fluxbatch.model.address import is_store_address
 from fluxbatch.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _HELP: Final = """Is everything there that a run needs? Each check says what to 
 \b
   fluxbatch doctor
   fluxbatch doctor --out /mnt/images --concurrency 200
+  fluxbatch doctor --out s3://bucket/night        is the object store there, and does it take the credentials
   fluxbatch doctor --simulate                     without a key, against the embedded simulator
   fluxbatch doctor --json | jq '.checks[] | select(.level != "ok")'
 
@@ -33,9 +35,7 @@ Exit codes: 0 nothing is in the way of a run, 2 it would not start, 3 it would s
 @base_url_option
 @key_file_option
 @ca_file_option
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), default=".", metavar="DIR", help="Where images would land."
-)
+@click.option("-o", "--out", default=".", metavar="DIR|URL", help="Where images would land.")
 @click.option(
     "--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in there."
 )
@@ -77,6 +77,8 @@ def _request(options: dict[str, Any]) -> CheckupRequest:
         except UsageError as problem:
             error = problem
     settings = Settings(concurrency=options.pop("concurrency"))
+    out = options.pop("out")
+    options["out"] = out if is_store_address(out) else Path(out)
     return CheckupRequest(api_key=key, key_place=key_place(file), key_error=error, settings=settings, **options)
 
 

@@ -71,7 +71,7 @@ def _show(found: Outline, options: dict[str, Any]) -> None:
     if options["as_markdown"]:
         click.echo("\n".join(plan_markdown(facts, found.quote, found.entries())))
         return
-    click.echo(f"{shown(found.out.out)}{' (simulated)' if found.simulated else ''}")
+    click.echo(f"{shown(found.out.place)}{' (simulated)' if found.simulated else ''}")
     if not options["quiet"]:
         _show_jobs(found, everything=options["everything"])
     command = command_line(name="run", flags=_OF_PLANS)

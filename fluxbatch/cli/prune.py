@@ -48,14 +48,14 @@ def prune(**options: Any) -> int:
     if options["as_json"]:
         import orjson
 
-        facts = {"out": str(found.paths.out), "removed": found.removed, "kept": found.kept, "dry_run": dry_run}
+        facts = {"out": str(found.paths.place), "removed": found.removed, "kept": found.kept, "dry_run": dry_run}
         click.echo(orjson.dumps(facts).decode())
         return 0
     if dry_run:
         _list(found.removed)
     verb = "would be removed" if dry_run else "removed"
     left = f"; {len(found.kept):,} kept, since they were edited or are another job's now" if found.kept else ""
-    click.echo(f"{shown(found.paths.out)}: {count(len(found.removed), 'image')} {verb}{left}")
+    click.echo(f"{shown(found.paths.place)}: {count(len(found.removed), 'image')} {verb}{left}")
     return 0
 
 

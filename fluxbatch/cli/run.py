@@ -15,7 +15,8 @@ from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
 from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
 from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
-from fluxbatch.errors import FluxbatchError
+from fluxbatch.errors import FluxbatchError, UsageError
+from fluxbatch.model.address import is_store_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +46,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
   fluxbatch run jobs.yaml --remake rejected       make rejected images again, with another seed or prompt
+  fluxbatch run jobs.yaml -o s3://bucket/night --state ~/night   into your own object store
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
   fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI
@@ -133,6 +135,10 @@ def run(**options: Any) -> int:
         from fluxbatch.app.request import new_run_id
         from fluxbatch.app.run import run as run_request
 
+    if options["report"] and is_store_address(str(options["out"])):
+        raise UsageError(
+            f"--report and -o {options['out']}: a gallery shows images of a local folder", remedy="leave one out"
+        )
     run_id = new_run_id()
     reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = _display(options)
@@ -169,8 +175,8 @@ def run(**options: Any) -> int:
     # where both streams are for machines, a summary in words would be in the way
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
     with suppress(OSError):  # nobody reads it any more; what the run came to is its exit code
-        _show(outcome.summary, outcome.paths.out, as_json=options["as_json"], words=bool(words), aside=quiet)
-    notifier.tell({**outcome.summary.as_dict(), "out": str(outcome.paths.out)})
+        _show(outcome.summary, outcome.paths.place, as_json=options["as_json"], words=bool(words), aside=quiet)
+    notifier.tell({**outcome.summary.as_dict(), "out": str(outcome.paths.place)})
     return outcome.summary.exit_code
 
 
@@ -290,7 +296,7 @@ def _no_colour() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
-def _show(summary: Any, out: Path, *, as_json: bool, words: bool, aside: bool) -> None:
+def _show(summary: Any, out: Path | str, *, as_json: bool, words: bool, aside: bool) -> None:
     """The summary: for scripts on stdout, in words beside it or, unless that is taken, there."""
     from fluxbatch.report.summary import summary_lines
 

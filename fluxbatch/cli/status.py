@@ -28,6 +28,7 @@ Without OUT it is this folder, or the only output folder below it.
 \b
   fluxbatch status
   fluxbatch status photos-out --json
+  fluxbatch status ~/night                   the state folder, of images that go to an object store
   fluxbatch status photos-out --results      write results.jsonl anew from the ledger
   fluxbatch status --watch photos-out        over and over, until the run there has ended
   fluxbatch status photos-out --watch --interval 30 --json >> log.jsonl
@@ -136,7 +137,7 @@ def _lines(found: FolderStatus) -> list[str]:
     from fluxbatch.telemetry.redact import printable
 
     facts, tally, run = found.as_dict(), found.tally, found.last_run
-    lines = [f"{printable(str(found.paths.out))}{' (simulated)' if facts['simulated'] else ''}"]
+    lines = [f"{printable(str(found.paths.place))}{' (simulated)' if facts['simulated'] else ''}"]
     if run is not None:
         begun = datetime.fromtimestamp(run.started_at).astimezone()
         lines.append(f"last run {run.id}, begun {begun:%Y-%m-%d %H:%M:%S}: {_end_of(found)}")

@@ -91,7 +91,7 @@ class Talk:
         """Say what is waited for."""
         self._logger.info(words)
 
-    def started(self, out: Path, quote: Quote) -> None:
+    def started(self, out: Path | str, quote: Quote) -> None:
         """Say what is about to happen."""
         parts = [f"{count(quote.make, 'image')} to make"]
         if quote.make and not self._free:

@@ -130,7 +130,7 @@ class Delivery:
             await desk.fetcher.fetch(due.lease, due.landing)
             due.fetched_at = desk.clock.now()
         age = due.fetched_at - due.lease.granted_at
-        stored = await due.landing.commit(due.record.job.filename)
+        stored = await due.landing.commit(due.record.job.filename, due.record.job)
         due.landing = due.fetched_at = None
         await self._store(due, stored, max(0.0, age))
 
@@ -171,7 +171,7 @@ class Delivery:
 
     async def _lost(self, due: Due, message: str) -> None:
         desk, record = self._desk, due.record
-        landed = await desk.sink.landed(record.job.filename, due.lease.granted_at - _CLOCK_SLACK_S)
+        landed = await desk.sink.landed(record.job.filename, due.lease.granted_at - _CLOCK_SLACK_S, record.job)
         if landed is not None and (record.stored is None or record.stored.sha256 != landed.sha256):
             # an earlier run died between putting it in place and writing that down
             await self._store(due, landed)

@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from fluxbatch.policy.budget import Budget
     from fluxbatch.policy.outage import Outage
     from fluxbatch.policy.window import Window
-    from fluxbatch.ports import Clock, Fetcher, Fitter, Ledger, Limiter, Observer, Provider, Rescue, Sink
+    from fluxbatch.ports import (
+        Clock,
+        Fetcher,
+        Fitter,
+        Ledger,
+        Limiter,
+        ObjectSource,
+        Observer,
+        Provider,
+        Rescue,
+        Sink,
+    )
     from fluxbatch.settings import Settings
 
 __all__ = ["FULL_DISK_S", "Bell", "Desk", "made_for"]
@@ -119,6 +130,7 @@ class Desk:
     rng: Random
     rescue: Rescue
     fitter: Fitter
+    objects: ObjectSource | None = None
     url_life_s: float = 600.0
     admission: Callable[[Load], bool] = may_order
     ends_at: float | None = None

@@ -18,6 +18,7 @@ __all__ = [
     "JobOutput",
     "Json",
     "Lease",
+    "ObjectPhoto",
     "Photo",
     "PlannedJob",
     "Record",
@@ -104,6 +105,25 @@ class RemoteImage:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectPhoto:
+    """A reference image in an object store, as it was when it was checked. Nobody has seen its pixels yet.
+
+    Attributes:
+        ref: its address, as the user wrote it.
+        etag: as the store gave it, without quotes; with ``size``, how a later change is noticed.
+        size: bytes.
+        fit: what is to be done to it before it is sent; None for what happens by itself.
+        presign: the API gets a URL of it that dies, not its bytes.
+    """
+
+    ref: str
+    etag: str
+    size: int
+    fit: Fit | None = None
+    presign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JobOutput:
     """The output of another job as a reference image; that job has to be stored first.
 
@@ -121,7 +141,7 @@ class JobOutput:
         return f"job:{self.job}"
 
 
-Image: TypeAlias = Photo | RemoteImage | JobOutput
+Image: TypeAlias = Photo | RemoteImage | ObjectPhoto | JobOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +210,7 @@ class Stored:
         fingerprint: of the job that it was made for.
         url_age_s: seconds from generation to the last byte; None if the image came in the answer itself.
         model, seed: that it was made with; empty and None if they are those of the job, as in ledgers of old.
+        etag: of the object, in an object store; empty in a folder.
     """
 
     file: str
@@ -202,6 +223,7 @@ class Stored:
     url_age_s: float | None = None
     model: str = ""
     seed: int | None = None
+    etag: str = ""
 
     @property
     def filename(self) -> str:

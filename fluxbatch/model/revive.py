@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fluxbatch.model.job import Fit, Fitting, JobOutput, Photo, RemoteImage
+from fluxbatch.model.job import Fit, Fitting, JobOutput, ObjectPhoto, Photo, RemoteImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,9 @@ def image_of(facts: Mapping[str, Any]) -> Image:
     if "job" in facts:
         fit = facts.get("fit")
         return JobOutput(facts["job"], None if fit is None else Fit(**fit))
+    if "etag" in facts:
+        fit = facts.get("fit")
+        return ObjectPhoto(**{**facts, "fit": None if fit is None else Fit(**fit)})
     return RemoteImage(**facts)
 
 

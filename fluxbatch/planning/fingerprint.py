@@ -29,8 +29,8 @@ def fingerprint(
 
     Args:
         fields: of the request as the user wrote them, typed, after the manifest's defaults.
-        images: image 1 first: the digest of a local photo, the URL of a remote one, ``job:`` and the fingerprint of
-            another job whose output it is.
+        images: image 1 first: the digest of a local photo, the URL of a remote one, ``object:``, ETag and size of
+            one in an object store, ``job:`` and the fingerprint of another job whose output it is.
         extra: request fields that this version does not know.
         fit: what the user wants done to photos; nothing for what happens by itself.
     """

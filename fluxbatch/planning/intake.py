@@ -11,6 +11,7 @@ from fluxbatch.planning.choice import Choice
 from fluxbatch.planning.flaw import Flaw
 from fluxbatch.planning.graph import Graph
 from fluxbatch.planning.ids import clash_key
+from fluxbatch.planning.objects import ObjectBook
 from fluxbatch.planning.orphans import Orphans
 from fluxbatch.planning.photos import PhotoBook
 from fluxbatch.planning.places import Places
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.remakes import Remake
     from fluxbatch.planning.scratch import StagedRow
-    from fluxbatch.ports import Decoder, Memo
+    from fluxbatch.ports import Decoder, Memo, ObjectIndex
 
 __all__ = ["Intake", "JobList", "ManifestFile", "PhotoSet", "SourceSpec"]
 
@@ -53,6 +54,7 @@ class Intake:
         prices: USD per image by model, before the price list of fluxbatch.
         decoder: looks into files of kinds that the API doesn't take.
         locks: take the word of lock files; they are about real images, not about simulated ones.
+        objects: asks object stores for photos; without it, those are errors.
 
     Attributes:
         orphans: images that no job asks for, as far as they were looked for.
@@ -68,6 +70,7 @@ class Intake:
         prices: Mapping[str, float] | None = None,
         decoder: Decoder | None = None,
         locks: bool = True,
+        objects: ObjectIndex | None = None,
     ) -> None:
         self._sources = tuple(sources)
         self._names = [source.name for source in self._sources]
@@ -76,6 +79,7 @@ class Intake:
         self._scratch = Scratch()
         self._memo = memo
         self._photos = PhotoBook(self._scratch, memo, decoder)
+        self._objects = ObjectBook(self._scratch, objects)
         self._graph = Graph(self._scratch)
         self._stager = Stager(self._sources, self._scratch, findings, with_locks=locks)
         self.orphans = Orphans(self._scratch)
@@ -154,10 +158,18 @@ class Intake:
         For whoever looks at each job once.
         """
         upstream = Upstream(self._scratch, self._graph)
-        bases = [taken.base for taken in self._stager.taken]
         overlays = {number: self.overlays[name] for number, name in enumerate(self._names) if name in self.overlays}
         overlays = {number: overlay for number, overlay in overlays.items() if not overlay.empty}
-        planner = Planner(self.names, bases, self._photos, upstream, self._findings, self._prices, overlays)
+        planner = Planner(
+            self.names,
+            self._stager.taken,
+            self._photos,
+            self._objects,
+            upstream,
+            self._findings,
+            self._prices,
+            overlays,
+        )
         for rows in self._scratch.rows(_BATCH):
             yield planner.plan(rows)
         while not self._graph.empty:

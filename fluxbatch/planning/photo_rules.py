@@ -92,7 +92,9 @@ def reference_flaw(ref: str) -> Flaw | None:
         return Flaw("", message, "save the image as a file and name that", reason=Reason.BAD_IMAGE)
     if _SCHEME.match(ref) and not is_remote(ref):
         scheme = ref.partition("://")[0]
-        remedy = "write the path alone" if scheme.lower() == "file" else "download it, or give an https URL"
+        remedy = (
+            "write the path alone" if scheme.lower() == "file" else "give an https URL, or s3:// oss:// gs:// az://"
+        )
         return Flaw("", f"{scheme}:// addresses can't be fetched", remedy, reason=Reason.BAD_IMAGE)
     return None
 

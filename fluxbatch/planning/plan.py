@@ -41,7 +41,7 @@ class Origin(StrEnum):
     """Where an image is known from, if not from its job's own row."""
 
     LOCK = "lock"
-    """a lock file"""
+    """a lock file, or what a store keeps beside the image"""
     OTHER = "other"
     """a job that got another id: it is to be copied"""
     FILE = "file"
@@ -114,7 +114,8 @@ def decide(
         record: its row, if it has one.
         presence: of the output on record, None if there is none.
         elsewhere: an image with this fingerprint that is surely there, though not on record for this job.
-        by_lock: the row is what a lock file says, which holds no fields that could tell what changed.
+        by_lock: the row is what a lock file or the image's object says, which hold no fields that could tell what
+            changed.
         retry: failures to be tried again although they would stay.
         retry_altered: make outputs again that someone edited.
     """
@@ -132,7 +133,8 @@ def decide(
         if decision is not None:
             return decision
     if record.job.fingerprint != job.fingerprint:
-        why, short = ("changed since fluxbatch.lock was written", "") if by_lock else difference(record.job, job)
+        written = "it was made" if record.stored is not None and record.stored.etag else "fluxbatch.lock was written"
+        why, short = (f"changed since {written}", "") if by_lock else difference(record.job, job)
         lost = presence is Presence.ALTERED and not retry_altered
         return Decision(Disposition.MAKE, why, short=short, overwrites_edit=lost)
     if record.state is JobState.FAILED and record.failure is not None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from fluxbatch.model.address import is_store_address
 from fluxbatch.model.flux import DEFAULT_MODEL, FluxModel, known_models
-from fluxbatch.model.job import Failure, Fit, Image, JobOutput, Photo, PlannedJob, RemoteImage
+from fluxbatch.model.job import Failure, Fit, Image, JobOutput, ObjectPhoto, Photo, PlannedJob, RemoteImage
 from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.fingerprint import fingerprint, written_digest
+from fluxbatch.planning.flaw import Flaw
 from fluxbatch.planning.ids import derived_seed, names_of
+from fluxbatch.planning.objects import object_mark, sent_object_bytes
 from fluxbatch.planning.photo_fit import share_out
 from fluxbatch.planning.photo_rules import is_remote, reference_flaw, remote_flaws
 from fluxbatch.planning.rules import Request, check_request, output_pixels, unknown_model
@@ -25,11 +28,12 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import Json
     from fluxbatch.planning.findings import Findings
-    from fluxbatch.planning.flaw import Flaw
+    from fluxbatch.planning.objects import ObjectBook
     from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.photos import PhotoBook
     from fluxbatch.planning.references import Reference
     from fluxbatch.planning.scratch import StagedRow
+    from fluxbatch.planning.stager import Taken
     from fluxbatch.planning.upstream import Upstream
 
 __all__ = ["Planner", "load_job"]
@@ -38,7 +42,7 @@ _MOST_IMAGES: Final = 8
 _MOST_SOUND: Final = 4096
 _AUTO: Final = Fit()
 _OUTPUT_PIXELS: Final = 1 << 20
-"""of the image of another job, which nobody has seen yet: by default the API makes about 1 MP"""
+"""of the image of another job, or of an object, which nobody has seen yet: by default the API makes about 1 MP"""
 
 
 class Planner:
@@ -47,16 +51,19 @@ class Planner:
     def __init__(
         self,
         names: Sequence[str],
-        bases: Sequence[str],
+        taken: Sequence[Taken],
         photos: PhotoBook,
+        objects: ObjectBook,
         upstream: Upstream,
         findings: Findings,
         prices: Mapping[str, float],
         overlays: Mapping[int, Overlay],
     ) -> None:
         self._names = names
-        self._bases = bases
+        self._taken = taken
+        self._bases = [source.base for source in taken]
         self._photos = photos
+        self._objects = objects
         self._upstream = upstream
         self._findings = findings
         self._models = _priced(prices)
@@ -86,7 +93,8 @@ class Planner:
             for ref in body.images
             if isinstance(ref, str) and (row.source, ref) not in self._sound and not is_remote(ref)
         }
-        self._photos.prepare([self._path(source, ref) for source, ref in strange])
+        self._photos.prepare([self._path(source, ref) for source, ref in strange if not is_store_address(ref)])
+        self._objects.prepare({ref for _, ref in strange if is_store_address(ref)})
         self._upstream.prepare([ref["job"] for body in bodies for ref in body.images if isinstance(ref, dict)])
         return [self._job(row, body) for row, body in zip(rows, bodies, strict=True)]
 
@@ -109,6 +117,7 @@ class Planner:
                 request.photo_bytes += sent_bytes(image)
             else:
                 marks.append(self._mark(image))
+                request.photo_bytes += sent_object_bytes(image) if isinstance(image, ObjectPhoto) else 0
         flaws += check_request(request)
         for flaw in flaws:
             self._findings.add(problem_of(flaw, self._where(row, body, flaw.field), row.id), position=row.position)
@@ -138,7 +147,7 @@ class Planner:
                 flaws.extend(replace(flaw, field=name) for flaw in found)
         if model.max_total_megapixels is None:
             return tuple(images)
-        others = sum([_OUTPUT_PIXELS for image in images if isinstance(image, JobOutput)])
+        others = sum([_OUTPUT_PIXELS for image in images if isinstance(image, JobOutput | ObjectPhoto)])
         return share_out(images, self._photos, model, output_pixels(body.fields) + others, fit)
 
     def _image(self, row: StagedRow, ref: Reference, fit: Fit) -> tuple[Image, Sequence[Flaw]]:
@@ -148,6 +157,10 @@ class Planner:
             return sound, ()
         if is_remote(ref):
             return RemoteImage(ref), remote_flaws(ref)
+        if is_store_address(ref):
+            wish = None if fit == _AUTO else fit
+            found = self._objects.check(ref, wish, presign=self._taken[row.source].presign)
+            return (RemoteImage(ref), (found,)) if isinstance(found, Flaw) else (found, ())
         flaw = reference_flaw(ref)
         if flaw:
             return RemoteImage(ref), (flaw,)
@@ -186,8 +199,10 @@ class Planner:
             return body.where(name)
         return Where(overlay.file)
 
-    def _mark(self, image: RemoteImage | JobOutput) -> str:
-        """What an image that is no photo adds to the fingerprint."""
+    def _mark(self, image: RemoteImage | ObjectPhoto | JobOutput) -> str:
+        """What an image that is no local photo adds to the fingerprint."""
+        if isinstance(image, ObjectPhoto):
+            return object_mark(image)
         return self._upstream.mark(image.job) if isinstance(image, JobOutput) else image.ref
 
     def _path(self, source: int, ref: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
-from fluxbatch.model.job import JobOutput, Photo
+from fluxbatch.model.job import JobOutput, ObjectPhoto, Photo
 
 if TYPE_CHECKING:
     from fluxbatch.model.job import Image, PlannedJob
@@ -45,6 +45,11 @@ def _image_change(number: int, old: Image | None, new: Image | None) -> str:
     if isinstance(old, Photo) and isinstance(new, Photo):
         if old.digest == new.digest:
             return "" if old.fitting == new.fitting else f"fit of {new.ref} changed"
+        if old.ref == new.ref:
+            return f"photo {new.ref} changed"
+    elif isinstance(old, ObjectPhoto) and isinstance(new, ObjectPhoto):
+        if (old.etag, old.size) == (new.etag, new.size):
+            return "" if old.fit == new.fit else f"fit of {new.ref} changed"
         if old.ref == new.ref:
             return f"photo {new.ref} changed"
     elif old.ref == new.ref:

@@ -29,6 +29,9 @@ class _Manifest(BaseModel):
     out: str | None = Field(None, description="output folder, relative to the manifest")
     filename: str | None = Field(None, description='template of file names without extension, "{{ id }}"')
     lock: bool = Field(False, description="keep fluxbatch.lock beside the manifest, for images in a repository")
+    inputs: Literal["inline", "presign"] | None = Field(
+        None, description="presign: photos in object stores are sent as URLs that die, not as their bytes"
+    )
     defaults: DefaultFields | None = Field(None, description="what jobs have in common, unless they say otherwise")
     jobs: list[EntryFields] = Field(min_length=1, description="the jobs, each with its own fields")
     catalog: CatalogFields | list[CatalogFields] = Field(

@@ -25,7 +25,7 @@ _FLAG_WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def summary_lines(summary: Summary, out: Path, *, command: str = "") -> list[str]:
+def summary_lines(summary: Summary, out: Path | str, *, command: str = "") -> list[str]:
     """What a person wants to know: made, unchanged, failed and why, spent, how close it was, where the files are.
 
     ``command``: what was run, so that remedies which are options can be copied as a whole.

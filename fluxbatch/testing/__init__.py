@@ -11,6 +11,7 @@ from fluxbatch.testing.jobs import make_job
 from fluxbatch.testing.ledger import MemoryLedger
 from fluxbatch.testing.limiter import FixedLimiter
 from fluxbatch.testing.memo import MemoryMemo
+from fluxbatch.testing.objects import MemoryObjects
 from fluxbatch.testing.provider import (
     Act,
     Congestion,
@@ -41,6 +42,7 @@ __all__ = [
     "MemoryLanding",
     "MemoryLedger",
     "MemoryMemo",
+    "MemoryObjects",
     "MemoryRescue",
     "MemorySink",
     "MemorySource",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from fluxbatch.model.job import PlannedJob
+
 __all__ = ["MemoryLanding", "MemorySink"]
 
 
@@ -82,7 +84,11 @@ class MemorySink:
         found = {filename: self._in_the_way(filename) for filename in filenames}
         return {filename: obstacle for filename, obstacle in found.items() if obstacle}
 
-    async def landed(self, filename: str, since: float) -> Stored | None:
+    async def known(self, jobs: Sequence[PlannedJob]) -> dict[str, Stored]:  # noqa: ARG002  # the port's signature
+        """Nothing: what is known of images is in the ledger."""
+        return {}
+
+    async def landed(self, filename: str, since: float, job: PlannedJob | None = None) -> Stored | None:  # noqa: ARG002
         """The whole image that was put under this name since then."""
         await anyio.sleep(self.latency_s)
         for name in (f"{filename}.{extension}" for extension in EXTENSIONS):
@@ -117,7 +123,7 @@ class MemorySink:
             digest=blake3(file.data).hexdigest(),
         )
 
-    async def copy(self, stored: Stored, filename: str) -> Stored:
+    async def copy(self, stored: Stored, filename: str, job: PlannedJob | None = None) -> Stored:
         """Put a copy of an output under another name."""
         landing = await self.land()
         try:
@@ -125,7 +131,7 @@ class MemorySink:
             if hashlib.sha256(data).hexdigest() != stored.sha256:
                 raise PhotoChanged(f"{stored.file} has changed since it was stored")
             landing.write(data)
-            placed = await landing.commit(filename)
+            placed = await landing.commit(filename, job)
         finally:
             await landing.discard()
         return replace(placed, fingerprint=stored.fingerprint, model=stored.model, seed=stored.seed)
@@ -260,7 +266,7 @@ class MemoryLanding:
         self.etag = self.md5 = ""
         self._data.clear()
 
-    async def commit(self, filename: str) -> Stored:
+    async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:  # noqa: ARG002  # the port's
         """Verify and put in place."""
         await anyio.sleep(self._sink.latency_s)
         data = bytes(self._data)

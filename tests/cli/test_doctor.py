@@ -12,6 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from fluxbatch.adapters.clock import SystemClock
 from tests.app.stage import KEY, Api, Ran, run_command, serving
 from tests.http.rawserver import RawServer, Script, always, answer, serve
+from tests.stores.s3server import s3_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,3 +184,18 @@ def test_too_few_files_for_so_much_at_a_time(api: Api, tmp_path: Path) -> None:
 def test_the_simulator_needs_no_key(tmp_path: Path) -> None:
     ran = examine("http://127.0.0.1:9/v1", tmp_path, "--simulate", "--json", key="")
     assert (ran.code, levels(ran), list(tmp_path.iterdir())) == (0, {}, [])
+
+
+def test_an_object_store_is_tried(api: Api, tmp_path: Path) -> None:
+    with s3_serving() as server:
+        words = ("--out", "s3://pictures/night", "--state", "state", "--json")
+        ran = examine(api.sim.base_url, tmp_path, *words, **server.environment)
+        assert (ran.code, levels(ran)) == (0, {})
+        assert "takes images, and never one in place" in found(ran)["store"]["message"]
+        assert not server.objects
+        wrong = {**server.environment, "AWS_SECRET_ACCESS_KEY": "wrong"}
+        ran = examine(api.sim.base_url, tmp_path, *words, **wrong)
+        assert (ran.code, levels(ran)) == (3, {"store": "problem"})
+        assert "refuses the credentials" in found(ran)["store"]["message"]
+        ran = examine(api.sim.base_url, tmp_path, *words, **{**wrong, "AWS_ACCESS_KEY_ID": ""})
+        assert (ran.code, levels(ran)) == (2, {"store": "problem"})

@@ -47,7 +47,7 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nbefore = set(sys.modules)\nfrom fluxbatch.cli import main\n"
         "try: main(['run', '--help'])\nexcept SystemExit: pass\n"
-        "heavy = ('aiohttp', 'pydantic', 'structlog', 'PIL', 'anyio', 'orjson', 'sqlite3', 'rich')\n"
+        "heavy = ('aiohttp', 'pydantic', 'structlog', 'PIL', 'anyio', 'orjson', 'sqlite3', 'rich', 'obstore')\n"
         "print([name for name in heavy if name in sys.modules.keys() - before])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

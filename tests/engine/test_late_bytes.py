@@ -18,7 +18,7 @@ from tests.engine.world import VIRTUAL_TIME, World, jobs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fluxbatch.model.job import Stored
+    from fluxbatch.model.job import PlannedJob, Stored
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ class StuckLanding(MemoryLanding):
         super().__init__(sink)
         self.stuck = sink
 
-    async def commit(self, filename: str) -> Stored:
+    async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:
         if filename == self.stuck.blocked:
             raise TargetBlocked(f"{filename}.png is a folder", remedy="move it away")
         if self.stuck.world.clock.monotonic() < self.stuck.seconds:
             raise StorageError("the sink can't be written: no space left")
-        return await super().commit(filename)
+        return await super().commit(filename, job)
 
 
 async def test_an_image_that_is_fetched_is_not_fetched_again() -> None:

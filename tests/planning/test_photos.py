@@ -136,7 +136,10 @@ def folder(desk: Desk) -> str:
         (lambda _: "a\0b", "'a\\x00b' is no path (remove the special characters)"),
         (lambda _: "x" * 300, "x" * 300 + " can't be read: File name too long"),
         (lambda _: "file:///a.jpg", "file:// addresses can't be fetched (write the path alone)"),
-        (lambda _: "s3://b/a.jpg", "s3:// addresses can't be fetched (download it, or give an https URL)"),
+        (
+            lambda _: "ftp://b/a.jpg",
+            "ftp:// addresses can't be fetched (give an https URL, or s3:// oss:// gs:// az://)",
+        ),
         (
             lambda _: "data:image/png;base64,AA",
             "is a data: URL of 24 characters (save the image as a file and name that)",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.disk.sink import FolderSink
     from fluxbatch.errors import TargetBlocked
     from fluxbatch.formats import ImageFacts
+    from fluxbatch.model.job import PlannedJob
 
 __all__ = ["FileLanding"]
 
@@ -77,7 +78,7 @@ class FileLanding:
             raise storage_error(self._path, error) from error
         self._size = 0
 
-    async def commit(self, filename: str) -> Stored:
+    async def commit(self, filename: str, job: PlannedJob | None = None) -> Stored:  # noqa: ARG002  # the port's
         """Verify, make durable, put in place.
 
         Raises:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from fluxbatch.model.job import PlannedJob
+
 __all__ = ["FolderSink"]
 
 _THREADS: Final = 8
@@ -117,7 +119,11 @@ class FolderSink:
 
         return await anyio.to_thread.run_sync(look)
 
-    async def landed(self, filename: str, since: float) -> Stored | None:
+    async def known(self, jobs: Sequence[PlannedJob]) -> dict[str, Stored]:  # noqa: ARG002  # the port's signature
+        """Nothing: what is known of images is in the ledger."""
+        return {}
+
+    async def landed(self, filename: str, since: float, job: PlannedJob | None = None) -> Stored | None:  # noqa: ARG002
         """The whole image that was put under this name since then."""
 
         def look() -> Stored | None:
@@ -130,12 +136,12 @@ class FolderSink:
         """An output as a reference image, as it is now."""
         return await anyio.to_thread.run_sync(self._photo, stored)
 
-    async def copy(self, stored: Stored, filename: str) -> Stored:
+    async def copy(self, stored: Stored, filename: str, job: PlannedJob | None = None) -> Stored:
         """Put a copy of an output under another name."""
         landing = await self.land()
         try:
             await anyio.to_thread.run_sync(self._pour, stored, landing)
-            placed = await landing.commit(filename)
+            placed = await landing.commit(filename, job)
         finally:
             await landing.discard()
         return replace(placed, fingerprint=stored.fingerprint, model=stored.model, seed=stored.seed)

@@ -124,7 +124,7 @@ class RequestBody(Payload):
 def segments(job: PlannedJob) -> list[bytes | Photo]:
     """The body of a job as JSON text with photos in between, image 1 first, always ending in text.
 
-    The engine has put photos where the job says ``JobOutput``.
+    The engine has put photos where the job says ``JobOutput`` or ``ObjectPhoto``.
     """
     parts: list[bytes | Photo] = []
     text = orjson.dumps(dict(job.fields))[:-1]
@@ -136,7 +136,7 @@ def segments(job: PlannedJob) -> list[bytes | Photo]:
         elif isinstance(image, RemoteImage):
             text += b',"%b":%b' % (name, orjson.dumps(image.ref))
         else:
-            raise TypeError(f"{job.id}: the image of {image.job!r} was not made ready")
+            raise TypeError(f"{job.id}: {image.ref} was not made ready")
     return [*parts, text + b"}"]
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DOCUMENT_KEYS", "open_document"]
 
-DOCUMENT_KEYS: Final = ("version", "out", "filename", "lock", "defaults", "jobs", "catalog")
+DOCUMENT_KEYS: Final = ("version", "out", "filename", "lock", "inputs", "defaults", "jobs", "catalog")
 _MERGED: Final = ("meta", "extra")
+_INPUTS: Final = (None, "inline", "presign")
 
 
 def open_document(path: Path, label: str) -> Opened:
@@ -74,6 +75,11 @@ def _read_top(root: Table, opened: Opened) -> None:
         message = f"{shown(lock)} is neither true nor false"
         opened.faults.append(Fault(root.lines["lock"], message, "write true", "lock"))
     opened.lock = lock is True
+    inputs = root.get("inputs")
+    if inputs not in _INPUTS:
+        remedy = "write presign: photos in object stores are sent as URLs that die; or leave it out"
+        opened.faults.append(Fault(root.lines["inputs"], f"{shown(inputs)} is no way to send photos", remedy, "inputs"))
+    opened.presign = inputs == "presign"
 
 
 def _unknown(key: str, line: int) -> Fault:

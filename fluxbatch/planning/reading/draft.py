@@ -60,6 +60,7 @@ class Opened:
         filename: the template of file names, as written, and its line.
         lock: a lock file is kept beside the manifest.
         tables: of its catalogues, by their labels: encoding and sheet, empty where the manifest names none.
+        presign: photos in object stores are sent as URLs that die.
     """
 
     label: str
@@ -70,3 +71,4 @@ class Opened:
     filename: tuple[str, int] | None = None
     lock: bool = False
     tables: dict[str, tuple[str, str]] = field(default_factory=dict)
+    presign: bool = False

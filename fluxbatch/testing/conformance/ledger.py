@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from fluxbatch.errors import LedgerError, StepRefused
-from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, Lease, Photo, RemoteImage, Step, Stored
+from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, Lease, ObjectPhoto, Photo, RemoteImage, Step, Stored
 from fluxbatch.model.state import NEXT, Charge, JobState, Reason
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing.conformance.expect import equal, expect, raises
@@ -158,7 +158,8 @@ async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
     photo = Photo("a.jpg", "/p/a.jpg", "image/jpeg", 9, 1_700_000_000_123_456_789, 77, 64, 65, "d1")
     fitted = replace(photo, ref="b.heic", fitting=Fitting(9, 8, 7, 6, "image/png", "#FFFFFF", ("HEIC", "too large")))
     outputs = (JobOutput("a"), JobOutput("b", Fit(max_megapixels=1.5, background="#000000")))
-    images = (photo, RemoteImage("https://example.com/b.jpg"), *outputs, fitted)
+    stored = (ObjectPhoto("s3://b/c.jpg", "e-2", 9), ObjectPhoto("oss://b/ü", "e", 9, Fit(off=True), presign=True))
+    images = (photo, RemoteImage("https://example.com/b.jpg"), *outputs, *stored, fitted)
     job = make_job(3, images=images, fields={"text": "é 中 \U0001f426", "n": [1]})
     async with make() as rig:
         await _plan(rig.ledger, [job])

@@ -16,8 +16,8 @@ FLUXBATCH.learn({
 
   // ---------------------------------------------------------------------------------------------------- the panel above
   const count = make("p", { class: "state", role: "status" }), who = make("button", { type: "button" }), help = make("p", { class: "keys" });
-  const bar = make("progress", { max: 1, value: 0 }), facts = make("p", { class: "facts-line" }), touch = make("p", { class: "touch", role: "alert" }), trouble = make("div", { class: "touch", role: "alert" });
-  const panel = make("section", { id: "live" }, make("div", { class: "live-top" }, count, who), touch, trouble, bar, facts, help);
+  const bar = make("progress", { max: 1, value: 0 }), facts = make("p", { class: "facts-line" }), touch = make("p", { class: "touch", role: "alert" }), trouble = make("p", { class: "touch", role: "alert" }), unsaved = make("div", { class: "touch", role: "alert" });
+  const panel = make("section", { id: "live" }, make("div", { class: "live-top" }, count, who), touch, trouble, unsaved, bar, facts, help);
   const filter = make("select", { id: "review" });
   document.querySelector("header").after(panel);
   at("status").after(filter);
@@ -42,7 +42,7 @@ FLUXBATCH.learn({
     FLUXBATCH.page.fill("review", "verdict", [["", say("anyVerdict")], ...STANDINGS.map((one) => [one, `${say(one)} (${shown[one]})`])]);
   }
   function complain(job, error) {
-    trouble.replaceChildren(make("span", { text: say("notSaved", job.id.slice(0, 80), error.message) }), button("show", () => { trouble.replaceChildren(); const now = FLUXBATCH.page.job(job.id); if (now) FLUXBATCH.page.open(now); }));
+    unsaved.replaceChildren(make("span", { text: say("notSaved", job.id.slice(0, 80), error.message) }), button("show", () => { unsaved.replaceChildren(); const now = FLUXBATCH.page.job(job.id); if (now) FLUXBATCH.page.open(now); }));
   }
 
   // ------------------------------------------------------------------------------------------------------------- names
@@ -83,7 +83,7 @@ FLUXBATCH.learn({
         settle(job, now);
         if (undoing) FLUXBATCH.page.show(FLUXBATCH.page.job(job.id));
         if (drafts.get(job.id)?.text === note) drafts.delete(job.id);
-        trouble.replaceChildren();
+        unsaved.replaceChildren();
       } catch (error) {
         settle(job, error.said?.job);
         if (drafts.has(job.id)) drafts.get(job.id).after = FLUXBATCH.page.job(job.id)?.review?.at || "";
@@ -105,7 +105,7 @@ FLUXBATCH.learn({
   function undo() {
     queue = queue.then(() => {
       const last = done.pop(), job = last && FLUXBATCH.page.job(last.id);
-      if (!job) { trouble.textContent = say("nothingToUndo"); return; }
+      if (!job) { unsaved.textContent = say("nothingToUndo"); return; }
       if (job.sha256 === last.sha256) save(job, last.verdict, { note: last.note, after: last.after, undoing: true });
     });
   }
@@ -156,7 +156,7 @@ FLUXBATCH.learn({
   }
 
   served.touch((word) => { broken = word; touch.textContent = word ? say(word) : ""; });
-  served.hear("trouble", ({ message }) => { if (message) trouble.textContent = message; else if (!trouble.children.length) trouble.replaceChildren(); });
+  served.hear("trouble", ({ message }) => { if (trouble.textContent !== message) trouble.textContent = message; });
   FLUXBATCH.written.push(draw);
   name = known();
   served.first((about) => { if (!name) ask(about.name); });

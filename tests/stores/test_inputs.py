@@ -1,0 +1,133 @@
+"""Photos that are in object stores: looked at once, sent as they are, or signed for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from tests.app.stage import PHOTOS, Api, Ran, results, run_command, serving, sha256
+from tests.stores.s3server import S3Server, s3_serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server() -> Iterator[S3Server]:
+    with s3_serving() as server:
+        server.put("in/cup one.png", (PHOTOS / "cup.png").read_bytes())
+        server.put("in/猫.webp", (PHOTOS / "cat.webp").read_bytes())
+        server.asked.clear()
+        yield server
+
+
+@pytest.fixture
+def api(tmp_path: Path, server: S3Server) -> Iterator[Api]:
+    with serving(tmp_path / "sim") as api:
+        api.env |= server.environment
+        yield api
+
+
+def write(folder: Path, count: int = 3, **more: Any) -> Path:
+    images = ["s3://pictures/in/cup one.png", "s3://pictures/in/猫.webp"]
+    jobs = [{"id": f"job-{n}", "prompt": f"Number {n} of image 1 and image 2", "images": images} for n in range(count)]
+    path = folder / "jobs.json"
+    path.write_text(json.dumps({"version": 1, **more, "jobs": jobs}))
+    return path
+
+
+def run(api: Api, manifest: Path) -> Ran:
+    return api.run(manifest, "-o", "out", "--json", "--yes", cwd=manifest.parent)
+
+
+def test_they_are_sent_byte_for_byte(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write(tmp_path)
+    done = run(api, manifest)
+    assert (done.code, done.summary["stored"]) == (0, 3), done.err
+    wanted = [sha256(PHOTOS / "cup.png"), sha256(PHOTOS / "cat.webp")]
+    assert [[image["sha256"] for image in call.inputs] for call in api.sim.calls] == [wanted] * 3
+    # however many jobs use them: asked for once, and read once
+    assert [(server.count("HEAD", key), server.count("GET", key)) for key in server.objects] == [(1, 1)] * 2
+    assert results(tmp_path / "out")[0]["inputs"] == ["s3://pictures/in/cup one.png", "s3://pictures/in/猫.webp"]
+    server.asked.clear()
+    assert run(api, manifest).summary["requests"] == 0
+    assert [(server.count("HEAD", key), server.count("GET", key)) for key in server.objects] == [(1, 0)] * 2
+
+
+def test_another_photo_under_the_name_is_another_photo(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write(tmp_path, 1)
+    run(api, manifest)
+    server.put("in/cup one.png", (PHOTOS / "person.jpg").read_bytes())
+    plan = run_command("plan", manifest, "-o", "out", cwd=tmp_path, env=api.environment)
+    assert "photo s3://pictures/in/cup one.png changed" in plan.out
+    assert run(api, manifest).summary["requests"] == 1
+    assert api.sim.calls[-1].inputs[0]["sha256"] == sha256(PHOTOS / "person.jpg")
+
+
+def test_presigned_they_are_no_bytes_of_ours(api: Api, server: S3Server, tmp_path: Path) -> None:
+    # a name that the service could reach, and a way to it for us
+    api.env |= {"AWS_ENDPOINT_URL": "http://s3.example.com", "HTTP_PROXY": server.endpoint}
+    done = run(api, write(tmp_path, inputs="presign"))
+    assert (done.code, done.summary["stored"]) == (0, 3), done.err
+    assert not server.count("GET")
+    [cup, cat] = [image["url"] for image in api.sim.calls[0].inputs]
+    for url, name in ((cup, "cup.png"), (cat, "cat.webp")):
+        assert requests.get(url, proxies={"http": server.endpoint}, timeout=10).content == (PHOTOS / name).read_bytes()
+    assert int(parse_qs(urlsplit(cup).query)["X-Amz-Expires"][0]) <= 3600
+    kept = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"X-Amz-Signature" in path.read_bytes()]
+    assert "X-Amz" not in done.err + done.out
+    # the same photos are no other job for being sent another way
+    again = run(api, write(tmp_path))
+    assert again.summary["requests"] == 0
+
+
+def test_a_photo_that_is_replaced_while_a_run_goes_on_is_not_sent(api: Api, server: S3Server, tmp_path: Path) -> None:
+    def replace(asked: Any) -> None:
+        if asked.method == "GET" and asked.key.endswith("one.png"):
+            server.put(asked.key, (PHOTOS / "person.jpg").read_bytes())
+
+    server.fault = replace
+    done = run(api, write(tmp_path, 1))
+    assert done.code == 1
+    assert not api.sim.calls
+    assert results(tmp_path / "out")[0]["error"]["code"] == "input_changed"
+
+
+@pytest.mark.parametrize(
+    ("ref", "said"),
+    [
+        ("s3://pictures/in/cup two.png", "there is no such object"),
+        ("s3://pictures", "it names a bucket, and no object"),
+        ("s3://key:secret@pictures/in/cup one.png", "credentials"),
+        ("s3://pictures/../x.png", "'..'"),
+        ("ftp://host/cup.png", "ftp:// addresses can't be fetched"),
+    ],
+)
+def test_what_is_no_photo_is_an_error_of_the_manifest(api: Api, tmp_path: Path, ref: str, said: str) -> None:
+    (tmp_path / "jobs.jsonl").write_text(json.dumps({"id": "a", "prompt": "x", "images": [ref]}))
+    done = run(api, tmp_path / "jobs.jsonl")
+    assert done.code == 2
+    assert said in done.err
+    assert "jobs.jsonl:1" in done.err
+    assert not api.sim.calls
+
+
+def test_an_object_that_is_no_image_fails_its_job_alone(api: Api, server: S3Server, tmp_path: Path) -> None:
+    server.put("in/cup one.png", b"<html>not here</html>")
+    done = run(api, write(tmp_path, 1))
+    assert (done.code, results(tmp_path / "out")[0]["error"]["code"]) == (1, "bad_image"), done.err
+    assert not api.sim.calls
+
+
+def test_a_store_that_is_away_stops_the_plan(api: Api, tmp_path: Path) -> None:
+    api.env["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    done = run(api, write(tmp_path, 1))
+    assert done.code == 3
+    assert "can't be read" in done.err
+    assert not api.sim.calls

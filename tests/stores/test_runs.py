@@ -1,0 +1,185 @@
+"""Whole runs into an object store: killed, taken up, and known again by a machine that has nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import fluxbatch
+from fluxbatch.testing import make_png
+from tests.app.stage import Api, Ran, run_command, serving, sha256, wait_for, write_rows
+from tests.stores.s3server import SECRET, S3Server, s3_serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLACE = "s3://pictures/shop/night"
+
+
+@pytest.fixture
+def server() -> Iterator[S3Server]:
+    with s3_serving() as server:
+        yield server
+
+
+@pytest.fixture
+def api(tmp_path: Path, server: S3Server) -> Iterator[Api]:
+    with serving(tmp_path / "sim") as api:
+        api.env |= server.environment
+        yield api
+
+
+def run(api: Api, manifest: Path, state: str = "state", *more: object, out: str = PLACE) -> Ran:
+    return api.run(manifest, "-o", out, "--state", state, "--json", "--yes", *more, cwd=manifest.parent)
+
+
+def published(server: S3Server) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.objects["shop/night/results.jsonl"].data.splitlines()]
+
+
+def check_objects(server: S3Server, lines: list[dict[str, Any]]) -> None:
+    """Each stored image is there as the results say, and tells what it is."""
+    for line in lines:
+        kept = server.objects[f"shop/night/{line['file']}"]
+        assert sha256(kept.data) == line["sha256"] == kept.headers["x-amz-meta-sha256"]
+        assert kept.headers["x-amz-meta-fingerprint"] == line["fingerprint"]
+        assert len(kept.data) == line["bytes"]
+    assert not [key for key in server.objects if "probe" in key]
+
+
+def test_images_land_in_a_store(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write_rows(tmp_path / "jobs.jsonl", 12)
+    first = run(api, manifest)
+    assert (first.code, first.summary["stored"], first.summary["charged"]) == (0, 12, 12), first.err
+    assert PLACE in first.err
+    check_objects(server, published(server))
+    again = run(api, manifest)
+    assert (again.code, again.summary["cached"], again.summary["requests"]) == (0, 12, 0)
+    assert SECRET not in first.err + again.err
+
+
+def test_an_empty_machine_pays_nothing_again(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write_rows(tmp_path / "jobs.jsonl", 8)
+    run(api, manifest)
+    found = run(api, manifest, "another-state")
+    assert (found.code, found.summary["cached"], found.summary["requests"]) == (0, 8, 0), found.err
+    lines = published(server)
+    assert [line["status"] for line in lines] == ["stored"] * 8
+    check_objects(server, lines)
+
+
+def test_an_empty_machine_makes_what_changed(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write_rows(tmp_path / "jobs.jsonl", 6)
+    run(api, manifest)
+    before = server.objects["shop/night/job-003.jpg"].etag
+    manifest.write_text(manifest.read_text().replace("Number 3", "Number three"))
+    found = run(api, manifest, "another-state")
+    assert (found.code, found.summary["cached"], found.summary["requests"]) == (0, 5, 1), found.err
+    assert server.objects["shop/night/job-003.jpg"].etag != before
+    [redone] = [one for one in server.asked if one.method == "PUT" and "if-match" in one.headers and "job" in one.key]
+    assert (redone.key, redone.headers["if-match"]) == ("shop/night/job-003.jpg", before)
+
+
+def test_killed_and_taken_up(api: Api, server: S3Server, tmp_path: Path) -> None:
+    manifest = write_rows(tmp_path / "jobs.jsonl", 40)
+    with api.running(manifest, "-o", PLACE, "--state", "state", "--yes", cwd=tmp_path) as child:
+        wait_for(lambda: server.count("PUT", "shop/night/job") >= 10)
+        child.kill()
+    api.settle()
+    done = run(api, manifest)
+    assert (done.code, done.summary["stored"]) == (0, 40), done.err
+    lines = published(server)
+    check_objects(server, lines)
+    billed = api.billed()
+    for line in lines:
+        times = billed[sha256(line["prompt"].encode())]
+        assert line["charged"] <= times <= line["charged"] + line["unknown_charges"] <= 2
+    assert run(api, manifest, "another-state").summary["requests"] == 0
+
+
+def test_upkeep(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """What is there is adopted, what got another id is copied, what nobody asks for is pruned."""
+    manifest = write_rows(tmp_path / "jobs.jsonl", 3)
+    server.put("shop/night/job-000.png", make_png(1))
+    words = (manifest, "-o", PLACE, "--state", "state", "--json")
+    adopted = run_command("adopt", *words, cwd=tmp_path, env=api.environment)
+    assert (adopted.code, adopted.summary["adopted"]) == (0, ["job-000.png"]), adopted.err
+    assert run(api, manifest).summary["requests"] == 2
+    manifest.write_text(manifest.read_text().replace('"job-001"', '"another"'))
+    copied = run(api, manifest)
+    assert (copied.code, copied.summary["requests"]) == (0, 0), copied.err
+    first, second = (server.objects[f"shop/night/{name}.jpg"] for name in ("job-001", "another"))
+    assert first.data == second.data
+    assert second.headers["x-amz-meta-job"] == "another"
+    pruned = run_command("prune", *words, "--yes", cwd=tmp_path, env=api.environment)
+    assert (pruned.code, pruned.summary["removed"]) == (0, ["job-001.jpg"]), pruned.err
+    assert "shop/night/job-001.jpg" not in server.objects
+    assert run(api, manifest, "an empty machine").code == 2  # adopted ones say nothing of themselves
+
+
+ODD = [
+    "a b",
+    "ü猫",
+    "x%41",
+    "q#&=+",
+    "cat 🐱",
+    "it's",
+    "a;b,c",
+    "[x]{y}",
+    "~tilde",
+    "a^b`",
+    "e\u0301",
+    "$(x)",
+    "@!",
+    "ه",
+]
+
+
+def test_odd_names_are_what_they_are(api: Api, server: S3Server, tmp_path: Path) -> None:
+    rows = [{"id": name, "prompt": f"Odd: {name}", "model": "flux-2-klein-4b"} for name in ODD]
+    manifest = tmp_path / "jobs.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    done = run(api, manifest)
+    assert (done.code, done.summary["stored"]) == (0, len(ODD)), done.err
+    lines = published(server)
+    assert [line["file"] for line in lines] == [f"{name}.jpg" for name in ODD]
+    check_objects(server, lines)
+    again = run(api, manifest, "an empty machine")
+    assert (again.code, again.summary["requests"]) == (0, 0), again.err
+
+
+def test_from_python(api: Api, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in api.environment.items():
+        monkeypatch.setenv(name, value)
+    jobs = [fluxbatch.Job(id="a", prompt="One")]
+    result = fluxbatch.run(jobs, out=PLACE, state=tmp_path / "state", base_url=api.sim.base_url)
+    assert (result.ok, result.store) == (True, PLACE)
+    [image] = result.results()
+    assert (image.status, image.path) == ("stored", None)
+    assert f"shop/night/{image.file}" in server.objects
+    with pytest.raises(fluxbatch.UsageError, match="give it as text"):
+        fluxbatch.run(jobs, out=Path(PLACE), state=tmp_path / "state", base_url=api.sim.base_url)
+
+
+@pytest.mark.parametrize(
+    ("env", "out", "said"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, PLACE, "refuses the credentials (SignatureDoesNotMatch)"),
+        ({"AWS_ACCESS_KEY_ID": "wrong"}, PLACE, "refuses the credentials (InvalidAccessKeyId)"),
+        ({}, "s3://nowhere/x", "there is no bucket 'nowhere' (NoSuchBucket)"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, PLACE, "the store can't be reached"),
+    ],
+    ids=["wrong secret", "wrong key", "missing bucket", "unreachable"],
+)
+def test_a_store_that_takes_nothing_costs_nothing(
+    api: Api, server: S3Server, tmp_path: Path, env: dict[str, str], out: str, said: str
+) -> None:
+    api.env |= env
+    done = run(api, write_rows(tmp_path / "jobs.jsonl", 3), out=out)
+    assert done.code == 3
+    assert said in done.err
+    assert "AKTESTSTORES" not in done.err
+    assert not api.sim.calls
