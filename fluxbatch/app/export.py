@@ -16,6 +16,7 @@ from fluxbatch.adapters.disk.delivery import FolderDestination
 from fluxbatch.app.review import Standing
 from fluxbatch.errors import FluxbatchError, UsageError
 from fluxbatch.ports import Delivered
+from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,7 +69,7 @@ def open_destination(asked: str, paths: Paths) -> Destination:
     if not asked.strip():
         raise UsageError("--to is empty", remedy="name a folder")
     if _SCHEME.match(asked):
-        raise UsageError(f"--to {asked.partition('?')[0]}: only local folders are known", remedy="name a folder")
+        raise UsageError(f"--to {clean(asked)}: only local folders are known", remedy="name a folder")
     root = Path(asked).absolute()
     if root.resolve().is_relative_to(paths.out.resolve()):
         raise UsageError(f"--to {asked} is in the output folder", remedy="name a folder elsewhere")

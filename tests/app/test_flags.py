@@ -193,7 +193,7 @@ def test_a_page_that_is_served_has_them_as_well(made: Path) -> None:
     paths = Paths.of(made / "out")
 
     async def look() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        shelf = FolderShelf(paths)
+        shelf = FolderShelf(paths, flagged=True)
         try:
             return [entry async for page in shelf.jobs() for entry in page], await shelf.some(["black"])
         finally:

@@ -161,7 +161,7 @@ def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(o
         ([], "nothing to export"),
         (["--approved", "--table", "new.csv"], "--approved is about images"),
         (["--to", ""], "--to is empty"),
-        (["--to", "s3://bucket/x?secret=1"], "only local folders are known"),
+        (["--to", "s3://me:secret@bucket/x?key=secret"], "only local folders are known"),
         (["--to", "jobs-out/mine"], "is in the output folder"),
         (["--to", "jobs.jsonl"], "is no folder"),
         (["--table", "there.csv"], "is there already"),

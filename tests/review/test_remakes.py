@@ -336,9 +336,29 @@ def test_photos_without_a_manifest_are_made_again_as_well(api: Api, tmp_path: Pa
     assert api.run(*what, "--json", cwd=tmp_path).summary["charged"] == 0
 
 
+def test_each_manifest_keeps_its_own(api: Api, tmp_path: Path) -> None:
+    names = ("one", "two")
+    for name in names:
+        (tmp_path / name).mkdir()
+        path = manifest(tmp_path / name, 2)
+        path.write_text(path.read_text().replace("job-", f"{name}-"))
+    both = [f"{name}/jobs.json" for name in names]
+    out = tmp_path / "out"
+    assert api.run(*both, "-o", out, cwd=tmp_path).code == 0
+    say(out, "rejected", "one-0", "two-1")
+    done = api.run(*both, "-o", out, "--remake", "rejected", "--json", cwd=tmp_path)
+    assert done.summary["charged"] == 2
+    assert {name: [one["id"] for one in remakes(tmp_path / name)] for name in names} == {
+        "one": ["one-0"],
+        "two": ["two-1"],
+    }
+    assert not remakes(out)
+    assert api.run(*both, "-o", out, "--json", cwd=tmp_path).summary["charged"] == 0
+
+
 def test_from_python(api: Api, tmp_path: Path) -> None:
     path = manifest(tmp_path, 2)
-    assert fluxbatch.run(path, base_url=api.sim.base_url, api_key=KEY).ok
+    made(api, tmp_path)
     say(tmp_path / "jobs-out", "rejected", "job-1")
     result = fluxbatch.run(path, base_url=api.sim.base_url, api_key=KEY, remake_rejected=True, max_rounds=1)
     assert (result.ok, result.summary.charged) == (True, 1)
