@@ -43,6 +43,8 @@ _SHOWN: Final = {"jpeg", "png", "webp", "gif", "avif", "bmp"}
 class FolderShelf:
     """Reads one folder, in one event loop. Only files that its ledger names are ever given out.
 
+    Of images in an object store there is all but the pictures.
+
     Args:
         paths: of the folder.
         run_id: of the run that goes on in it, if one does.
@@ -79,7 +81,7 @@ class FolderShelf:
         async with self._reading:
             await anyio.to_thread.run_sync(self._read_on)
         return {
-            "out": self._paths.out.name,
+            "out": self._paths.out.name if self._paths.store is None else str(self._paths.store),
             "simulated": await ledger.kind() == "simulated",
             "at": SystemClock().now(),
             "timeline": self._timeline.as_dict(self._prices),
@@ -147,7 +149,7 @@ class FolderShelf:
             return (path, f"image/{kind}") if kind in _SHOWN else None
         if self._waiting >= _MOST_WAITING:
             return None
-        target = self._paths.thumbnails / thumbnail_name(path)
+        target = self._paths.state / thumbnail_name(path)  # below its thumbnails
         self._waiting += 1
         try:
             made = await anyio.to_thread.run_sync(_thumbnail, path, target, limiter=self._making)
@@ -187,7 +189,9 @@ class FolderShelf:
     def _entry(self, record: Record, flags: Flags) -> dict[str, Any]:
         entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={}, flags=flags)
         if "href" in entry and record.stored is not None:
-            entry |= addresses(record.job.id, 0, record.stored.sha256)
+            del entry["href"]
+            if self._paths.store is None:
+                entry |= addresses(record.job.id, 0, record.stored.sha256)
         for place, image in enumerate(record.job.images, 1):
             if isinstance(image, Photo):
                 entry["inputs"][place - 1] |= addresses(record.job.id, place, image.digest)
