@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
@@ -18,6 +19,7 @@ from fluxbatch.adapters.disk.delivery import FolderDestination
 from fluxbatch.model.job import Stored
 from fluxbatch.ports import Delivered
 from tests.app.stage import command, jobs_into, results, run_command, sha256, wait_for, write_rows
+from tests.stores.s3server import s3_serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,6 +178,23 @@ def test_wrong_use(out: Path, tmp_path: Path, args: list[str], said: str) -> Non
     assert (tmp_path / "there.csv").read_text() == "mine"
     assert "secret" not in done.err
     assert not [path for path in out.parent.iterdir() if path.name.endswith(".new")]
+
+
+def test_images_in_an_object_store_are_brought_from_there(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    state, to = tmp_path / "state", tmp_path / "to"
+    (tmp_path / "temporary").mkdir()
+    api.env["TMPDIR"] = str(tmp_path / "temporary")
+    with s3_serving() as server:
+        api.env |= server.environment
+        assert api.run("jobs.jsonl", "-o", "s3://pictures/shop", "--state", state, cwd=tmp_path).code == 0
+        done = run_command("export", state, "--to", to, "--json", cwd=tmp_path, env=api.environment)
+        assert (done.code, facts(done)["copied"]) == (0, 3), done.err
+        assert files(to) == {line["file"]: line["sha256"] for line in results(state)}
+        server.objects.pop("shop/job-001.jpg")
+        again = run_command("export", state, "--to", tmp_path / "again", "--json", cwd=tmp_path, env=api.environment)
+        assert [one["file"] for one in facts(again)["refused"]] == ["job-001.jpg"]
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 # ------------------------------------------------------------------------------------------------------------ tables

@@ -18,6 +18,7 @@ from fluxbatch.app.review import open_reviews
 from fluxbatch.model.state import JobState
 from fluxbatch.simulator import Faults
 from tests.app.stage import KEY, jobs_in_state, results, run_command, serving, sha256, wait_for
+from tests.stores.s3server import s3_serving
 
 if TYPE_CHECKING:
     from tests.app.stage import Api, Ran
@@ -354,6 +355,22 @@ def test_each_manifest_keeps_its_own(api: Api, tmp_path: Path) -> None:
     }
     assert not remakes(out)
     assert api.run(*both, "-o", out, "--json", cwd=tmp_path).summary["charged"] == 0
+
+
+def test_in_an_object_store_too(api: Api, tmp_path: Path) -> None:
+    manifest(tmp_path, 2)
+    state = tmp_path / "state"
+    where = ("-o", "s3://pictures/shop", "--state", state)
+    with s3_serving() as server:
+        api.env |= server.environment
+        assert api.run("jobs.json", *where, cwd=tmp_path).code == 0
+        first = line_of(state, "job-1")
+        say(state, "rejected", "job-1")
+        done = api.run("jobs.json", *where, "--remake", "rejected", "--json", cwd=tmp_path)
+        assert done.summary["charged"] == 1, done.err
+        assert sha256(server.objects[f"shop/{first['file']}"].data) == line_of(state, "job-1")["sha256"]
+        assert sha256(server.objects[f"shop/.fluxbatch/earlier/{first['sha256']}.jpg"].data) == first["sha256"]
+        assert api.run("jobs.json", *where, "--json", cwd=tmp_path).summary["charged"] == 0
 
 
 def test_from_python(api: Api, tmp_path: Path) -> None:
