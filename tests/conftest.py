@@ -44,7 +44,11 @@ ALLOWED: dict[str, list[tuple[str, set[str]]]] = {
         ("fluxbatch/app/outline.py", {"_note"}),
     ],
     # The spool is made by the standard library, which looks at the path if the filesystem has no nameless files.
-    "os.path.abspath": [("fluxbatch/adapters/http/provider.py", {"_make_spool"})],
+    # Of paths that are absolute already, as those of a gallery, nothing is asked of the system.
+    "os.path.abspath": [
+        ("fluxbatch/adapters/http/provider.py", {"_make_spool"}),
+        ("fluxbatch/report/gallery/jobs.py", {"_picture"}),
+    ],
     # Giving up a landing removes its file at once: it must do so while being cancelled, when nothing can be awaited.
     "os.unlink": [
         ("fluxbatch/adapters/disk/landing.py", {"discard"}),

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
 from collections import Counter
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.disk.delivery import FolderDestination
+from fluxbatch.adapters.stores import PhotoCache
+from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.review import Standing
-from fluxbatch.errors import FluxbatchError, UsageError
+from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError
 from fluxbatch.ports import Delivered
+from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from fluxbatch.app.folder import Paths
     from fluxbatch.app.review import Reviews
@@ -26,6 +33,9 @@ if TYPE_CHECKING:
     from fluxbatch.ports import Destination
 
 __all__ = ["Exported", "export_images", "open_destination"]
+
+_Read: TypeAlias = "Callable[[Stored], AbstractAsyncContextManager[Path]]"
+"""has an image on the local disk for a while; raises ``PhotoChanged`` if it is gone, ``PhotoError`` if it is none"""
 
 _AT_ONCE: Final = 4
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -68,7 +78,7 @@ def open_destination(asked: str, paths: Paths) -> Destination:
     if not asked.strip():
         raise UsageError("--to is empty", remedy="name a folder")
     if _SCHEME.match(asked):
-        raise UsageError(f"--to {asked.partition('?')[0]}: only local folders are known", remedy="name a folder")
+        raise UsageError(f"--to {clean(asked)}: only local folders are known", remedy="name a folder")
     if paths.store is not None:
         raise UsageError(f"the images are in {paths.store}, not in a local folder", remedy="copy them from there")
     root = Path(asked).absolute()
@@ -80,7 +90,12 @@ def open_destination(asked: str, paths: Paths) -> Destination:
 
 
 async def export_images(
-    reviews: Reviews, destination: Destination, *, approved: bool = False, force: bool = False
+    reviews: Reviews,
+    destination: Destination,
+    *,
+    approved: bool = False,
+    force: bool = False,
+    ca_file: Path | None = None,
 ) -> Exported:
     """Deliver the images that their jobs ask for now; what is there already is left alone, so it can be said again.
 
@@ -89,31 +104,31 @@ async def export_images(
         destination: where to.
         approved: only what was approved, as it was seen.
         force: replace other files.
+        ca_file: certificates to trust beside the system's, where images are in an object store.
 
     Raises:
-        StorageError: the destination can't be written.
+        UsageError: the object store can't be opened.
+        StorageError: the destination can't be written, or the object store can't be reached.
     """
     found, counts = Exported(), Counter[Delivered]()
     waiting = _wanted(reviews, found, approved=approved)
-    out = reviews.paths.out
     one_at_a_time = anyio.Lock()
 
-    async def work() -> None:
+    async def work(read: _Read) -> None:
         while True:
             async with one_at_a_time:
                 stored = await anext(waiting, None)
             if stored is None:
                 return
-            deliver = partial(destination.deliver, out / stored.file, stored, replace=force)
-            became = await anyio.to_thread.run_sync(deliver)
+            became = await _deliver(destination, read, stored, replace=force)
             counts[became] += 1
             if became in _REFUSED:
                 found.refused.append((stored.file, _REFUSED[became]))
 
     try:
-        async with anyio.create_task_group() as tasks:
+        async with _reading(reviews, ca_file) as read, anyio.create_task_group() as tasks:
             for _ in range(_AT_ONCE):
-                tasks.start_soon(work)
+                tasks.start_soon(work, read)
     except* FluxbatchError as group:
         raise _first(group) from None
     finally:
@@ -122,6 +137,44 @@ async def export_images(
     found.copied, found.there = counts[Delivered.COPIED], counts[Delivered.THERE]
     found.refused.sort()
     return found
+
+
+@asynccontextmanager
+async def _reading(reviews: Reviews, ca_file: Path | None) -> AsyncIterator[_Read]:
+    """How images are read: where they are, or brought from an object store first."""
+    paths = reviews.paths
+    if paths.store is None:
+        yield lambda stored: nullcontext(paths.out / stored.file)
+        return
+    kind = "simulated" if reviews.simulated else "live"
+    # not where runs have theirs: one may be going on
+    folder = Path(await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="fluxbatch-")))
+    photos = PhotoCache(folder)
+    try:
+        sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file, photos=photos))
+
+        @asynccontextmanager
+        async def fetched(stored: Stored) -> AsyncIterator[Path]:
+            photo = await sink.photo(stored)
+            try:
+                yield Path(photo.path)
+            finally:
+                photos.release(photo.path)
+
+        yield fetched
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+
+
+async def _deliver(destination: Destination, read: _Read, stored: Stored, *, replace: bool) -> Delivered:
+    try:
+        async with read(stored) as source:
+            return await anyio.to_thread.run_sync(partial(destination.deliver, source, stored, replace=replace))
+    except PhotoChanged:
+        return Delivered.MISSING
+    except PhotoError:
+        return Delivered.CHANGED
 
 
 async def _wanted(reviews: Reviews, found: Exported, *, approved: bool) -> AsyncIterator[Stored]:

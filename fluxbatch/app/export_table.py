@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,10 +21,10 @@ from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.intake import Intake
 from fluxbatch.planning.reading.table import table_records
 from fluxbatch.planning.sources import ManifestFile
-from fluxbatch.report.tables import open_table_writer, unwritable
+from fluxbatch.report.tables import check_kind, open_table_writer, unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
@@ -51,26 +52,33 @@ async def export_table(paths: Paths, target: Path, *, force: bool = False) -> in
     any if it has none. Of all other jobs, their fields.
 
     Raises:
-        UsageError: the file is there already, is of no known kind, or can't hold this; or a table can't be read.
+        UsageError: the file is there already, is one that is read for this, is of no known kind, or can't hold this;
+            or a table can't be read.
+        ManifestError: a manifest can't be read any more.
         StorageError: it can't be written.
     """
+    check_kind(target)
     if not force and await anyio.to_thread.run_sync(target.exists):
         raise UsageError(f"{target} is there already", remedy="name another file, or say --force to replace it")
     ledger = await open_ledger(paths)
     try:
         survey = _Columns()
-        async for rows in _rows(ledger):
-            survey.take(rows)
+        async with aclosing(_rows(ledger, survey.sources)) as pages:
+            async for rows in pages:
+                survey.take(rows)
+        if await anyio.to_thread.run_sync(_is_one_of, target, survey.sources):
+            raise UsageError(f"{target} is what this table is made of", remedy="name another file")
         columns = [(name, _WIDTH) for name, _ in survey.kinds]
         try:
             open_writer = partial(open_table_writer, target, columns, kinds=survey.arrow())
             writer = await anyio.to_thread.run_sync(open_writer)
             try:
                 count = 0
-                async for rows in _rows(ledger):
-                    count += len(rows)
-                    cells = [[_cell(row.get(key)) for key in survey.kinds] for row in rows]
-                    await anyio.to_thread.run_sync(writer.add, cells)
+                async with aclosing(_rows(ledger, set())) as pages:
+                    async for rows in pages:
+                        count += len(rows)
+                        cells = [[_cell(row.get(key)) for key in survey.kinds] for row in rows]
+                        await anyio.to_thread.run_sync(writer.add, cells)
                 await anyio.to_thread.run_sync(writer.finish)
             finally:
                 with anyio.CancelScope(shield=True):
@@ -85,9 +93,14 @@ async def export_table(paths: Paths, target: Path, *, force: bool = False) -> in
 
 @dataclass(slots=True)
 class _Columns:
-    """The columns of all rows in the order in which they come, ours last, with the kinds of values in each."""
+    """The columns of all rows in the order in which they come, ours last, with the kinds of values in each.
+
+    Attributes:
+        sources: manifests and tables that the rows are of.
+    """
 
     kinds: dict[Key, set[type]] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
 
     def take(self, rows: Sequence[Row]) -> None:
         for row in rows:
@@ -109,10 +122,15 @@ class _Columns:
         return found
 
 
-async def _rows(ledger: SqliteLedger) -> AsyncIterator[list[Row]]:
-    """All rows, in batches."""
+def _is_one_of(target: Path, sources: set[str]) -> bool:
+    return target.exists() and any(Path(source).exists() and target.samefile(source) for source in sources)
+
+
+async def _rows(ledger: SqliteLedger, sources: set[str]) -> AsyncGenerator[list[Row], None]:
+    """All rows, in batches; what they are read from goes to ``sources``."""
     for name in await ledger.manifests():
         read = await anyio.to_thread.run_sync(_Manifest, name)
+        sources |= {name, *(label for label, *_ in read.tables)}
         try:
             for label, encoding, sheet in read.tables:
                 async for rows in _of_table(ledger, read, label, encoding, sheet):

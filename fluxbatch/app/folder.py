@@ -143,7 +143,7 @@ class Paths:
     @property
     def thumbnails(self) -> Path:
         """Of pages that are served; may be deleted at any time."""
-        return self.state / "thumbnails"
+        return self.state / "thumbs"
 
     @property
     def landing(self) -> Path:

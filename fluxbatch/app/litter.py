@@ -25,6 +25,7 @@ __all__ = ["Litter", "clear"]
 _TORN: Final = "half-landed images of runs that died"
 _UNNAMED: Final = "temporary files of runs that died"
 _FITTED: Final = "photos made fit for the API"
+_THUMBNAILS: Final = "thumbnails of pages that were served"
 _EVENTS: Final = "events of old runs"
 _CACHE: Final = "what was found in photos"
 _PIECE: Final = 1 << 20
@@ -96,6 +97,8 @@ def _clear_folder(paths: Paths, found: Litter, *, before: float, dry_run: bool) 
     _remove(_TORN, _files(paths.landing), found, dry_run=dry_run)
     # of a run that died there is none that is half-written once another one has begun
     _remove(_FITTED, _old(_files(paths.fitted), before), found, dry_run=dry_run)
+    for folder in sorted(paths.thumbnails.glob("??")):  # as old as their images
+        _remove(_THUMBNAILS, _old(_files(folder), before), found, dry_run=dry_run)
     # `status --results` writes without the lock, and not for a whole period
     leftovers = (path for path in paths.out.glob(f".{paths.results.name}.*.new") if path.is_file())
     _remove(_UNNAMED, _old(leftovers, before), found, dry_run=dry_run)

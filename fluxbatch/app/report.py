@@ -20,6 +20,7 @@ from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
+from fluxbatch.report.results import in_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -100,13 +101,7 @@ class _Writing:
         self._files = PageFiles(self.folder)
 
     async def write(self, rows: AsyncIterator[Record], finder: FlagFinder) -> None:
-        page: list[Record] = []
-        async for record in rows:
-            page.append(record)
-            if len(page) >= _CHUNK:
-                await self._add(page, await finder.find(page))
-                page = []
-        if page:
+        async for page in in_pages(rows, _CHUNK):
             await self._add(page, await finder.find(page))
 
     async def _add(self, page: list[Record], flags: list[Flags]) -> None:

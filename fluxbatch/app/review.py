@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -112,10 +112,12 @@ class Earlier:
     Attributes:
         remake: what was asked for in its place.
         file: where it is kept, below the output folder; empty if it isn't, on this machine.
+        review: what was said of it, as far as that was taken in.
     """
 
     remake: Remake
     file: str
+    review: Review | None = None
 
 
 @asynccontextmanager
@@ -194,8 +196,9 @@ class Reviews:
         record = (await self._ledger.recall([job_id])).get(job_id)
         if record is None:
             return []
-        folder = (await self._file(record.job.manifest)).path.parent
-        return await anyio.to_thread.run_sync(_earlier, folder, self.paths.out, job_id)
+        file = await self._file(record.job.manifest)
+        found = await anyio.to_thread.run_sync(_earlier, file.path.parent, self.paths.out, job_id)
+        return [replace(one, review=file.verdicts.of(job_id, one.remake.sha256)) for one in found]
 
     async def counts(self) -> Counter[Standing]:
         """How many images stand how."""

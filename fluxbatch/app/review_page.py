@@ -40,9 +40,14 @@ async def serve_reviews(paths: Paths, bound: Bound, ready: Callable[[str], None]
     """Serve the page until a signal comes; ``ready`` is told its link.
 
     Raises:
-        UsageError: there is no ledger, or a line of a review file is broken.
+        UsageError: there is no ledger, the images are in an object store, or a line of a review file is broken.
         StorageError: a review file can't be read.
     """
+    if paths.store is not None:
+        raise UsageError(
+            f"the page shows images of a local folder, these are in {paths.store}",
+            remedy="get them into a folder, or review them in a table: --export, --import",
+        )
     async with AsyncExitStack() as stack:
         reviews = await stack.enter_async_context(open_reviews(paths))
         await reviews.refresh()
@@ -52,7 +57,8 @@ async def serve_reviews(paths: Paths, bound: Bound, ready: Callable[[str], None]
         await stack.enter_async_context(page.server)
         tasks = await stack.enter_async_context(anyio.create_task_group())
         tasks.start_soon(page.follow)
-        with anyio.open_signal_receiver(*_ENDS) as signals:
+        heard = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+        with anyio.open_signal_receiver(*heard) as signals:
             ready(page.server.link)
             async for _ in signals:
                 tasks.cancel_scope.cancel()
@@ -71,7 +77,7 @@ class _ReviewPage:
 
     def __init__(self, paths: Paths, reviews: Reviews, bound: Bound, name: str) -> None:
         self._paths, self._reviews, self._name = paths, reviews, name
-        self._shelf = FolderShelf(paths, more=self._said_of)
+        self._shelf = FolderShelf(paths, flagged=True, more=self._said_of)
         self._files = served_page("review.js", "live.css", "review.css")
         self._events = Tail(paths.events, at_end=True)
         self.server = Server(bound, self, {"review": self._review})
@@ -139,7 +145,8 @@ class _ReviewPage:
         for back, earlier in enumerate(reversed(await self._reviews.earlier(job_id)), 1):
             if earlier.file:
                 version = addresses(job_id, -back, earlier.remake.sha256)
-                shown.append({**version, "round": earlier.remake.round, "prompt": earlier.remake.prompt})
+                said = {} if earlier.review is None else {"by": earlier.review.by, "note": earlier.review.note}
+                shown.append({**version, "round": earlier.remake.round, "prompt": earlier.remake.prompt, **said})
         return {"earlier": shown}
 
     async def picture(self, job_id: str, place: int, *, small: bool) -> tuple[Path, str] | None:

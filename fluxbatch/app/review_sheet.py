@@ -18,7 +18,7 @@ from fluxbatch.model.review import Review, Verdict
 from fluxbatch.planning.remakes import Remake
 from fluxbatch.planning.review_rows import plain_lines, read_rows
 from fluxbatch.planning.reviews import moment_text, read_moment
-from fluxbatch.report.tables import open_table_writer, unwritable
+from fluxbatch.report.tables import check_kind, open_table_writer, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,6 +76,7 @@ async def export_sheet(reviews: Reviews, path: Path, which: Which = "rejected", 
         UsageError: the file is there already, is of no known kind, or can't hold this.
         StorageError: it can't be written.
     """
+    check_kind(path, (".csv", ".xlsx"))
     if not force and await anyio.to_thread.run_sync(path.exists):
         raise UsageError(f"{path} is there already", remedy="name another file, or say --force to replace it")
     try:

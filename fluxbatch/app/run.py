@@ -126,6 +126,7 @@ class _Run:
     def _stage(self, intake: Intake) -> tuple[Paths, bool]:
         """Read what is asked for, and find the folder. A new one is only made for what can be run."""
         request = self._request
+        known_models()  # they are read from a file, once: here, and not on the event loop
         intake.stage()
         paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
         known = paths.has_ledger()

@@ -59,6 +59,8 @@ class Settlement:
             tally = self._as_far_as_known()
         try:
             await self._write_results()
+            if self.folder.store is not None:
+                await self.folder.store.publish(self.folder.paths.results, self.folder.paths.results.name)
             await write_locks(self.locks, ledger.rows())
         except StorageError as error:
             desk.stop_for_storage(error)
@@ -99,8 +101,6 @@ class Settlement:
             find_flags=finder.find,
         )
         self.flags = finder.counts
-        if folder.store is not None:
-            await folder.store.publish(folder.paths.results, folder.paths.results.name)
 
     async def _caught_up(self, tally: Tally) -> Tally:
         """The counts as they are once the ledger has taken what it could not."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.flags import FlagFinder, finding_flags
 from fluxbatch.app.look import open_ledger
 from fluxbatch.app.tail import Tail
 from fluxbatch.formats import recognise
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.adapters.ledger import SqliteLedger
     from fluxbatch.app.folder import Paths
+    from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Record
 
 __all__ = ["FolderShelf", "addresses", "changes_of"]
@@ -40,9 +43,12 @@ _SHOWN: Final = {"jpeg", "png", "webp", "gif", "avif", "bmp"}
 class FolderShelf:
     """Reads one folder, in one event loop. Only files that its ledger names are ever given out.
 
+    Of images in an object store there is all but the pictures.
+
     Args:
         paths: of the folder.
         run_id: of the run that goes on in it, if one does.
+        flagged: tell of flags as well; not while images land, since to find them takes work.
         more: what else is to be told of a job, by its row.
     """
 
@@ -51,9 +57,12 @@ class FolderShelf:
         paths: Paths,
         run_id: str = "",
         *,
+        flagged: bool = False,
         more: Callable[[Record], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
-        self._paths, self._run_id, self._more = paths, run_id, more
+        self._paths, self._run_id, self._flagged, self._more = paths, run_id, flagged, more
+        self._finder: FlagFinder | None = None
+        self._open_ones = AsyncExitStack()
         self._ledger: SqliteLedger | None = None
         self._making = anyio.CapacityLimiter(_AT_A_TIME)
         self._waiting = 0
@@ -72,7 +81,7 @@ class FolderShelf:
         async with self._reading:
             await anyio.to_thread.run_sync(self._read_on)
         return {
-            "out": self._paths.out.name,
+            "out": self._paths.out.name if self._paths.store is None else str(self._paths.store),
             "simulated": await ledger.kind() == "simulated",
             "at": SystemClock().now(),
             "timeline": self._timeline.as_dict(self._prices),
@@ -85,19 +94,20 @@ class FolderShelf:
             FluxbatchError: the ledger can't be read.
         """
         ledger = await self._open()
-        cost: Counter[str] = Counter()
+        if self._finder is not None:  # what is the same as what may have changed
+            self._finder = FlagFinder(ledger, self._finder.memo, self._paths.out)
+        cost: defaultdict[str, float] = defaultdict(float)
         charged: Counter[str] = Counter()
-        page: list[dict[str, Any]] = []
+        page: list[Record] = []
         async for record in ledger.rows():
-            entry = await self._entry(record)
-            page.append(entry)
-            charged[entry["model"]] += entry.get("charged", 0)
-            cost[entry["model"]] += entry.get("cost_usd", 0)
+            page.append(record)
+            charged[record.job.model] += record.charged
+            cost[record.job.model] += record.cost_usd
             if len(page) >= _CHUNK:
-                yield page
+                yield await self._entries(page)
                 page = []
         if page:
-            yield page
+            yield await self._entries(page)
         self._prices = {model: cost[model] / count for model, count in charged.items() if count}
 
     async def some(self, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -107,7 +117,7 @@ class FolderShelf:
             FluxbatchError: the ledger can't be read.
         """
         ledger = await self._open()
-        return [await self._entry(record) for record in (await ledger.recall(ids)).values()]
+        return await self._entries(list((await ledger.recall(ids)).values()))
 
     async def record(self, job_id: str) -> Record | None:
         """One row.
@@ -139,7 +149,7 @@ class FolderShelf:
             return (path, f"image/{kind}") if kind in _SHOWN else None
         if self._waiting >= _MOST_WAITING:
             return None
-        target = self._paths.thumbnails / thumbnail_name(path)
+        target = self._paths.state / thumbnail_name(path)  # below its thumbnails
         self._waiting += 1
         try:
             made = await anyio.to_thread.run_sync(_thumbnail, path, target, limiter=self._making)
@@ -149,6 +159,7 @@ class FolderShelf:
 
     async def close(self) -> None:
         """Release the ledger."""
+        await self._open_ones.aclose()
         if self._ledger is not None:
             await self._ledger.close()
 
@@ -156,20 +167,35 @@ class FolderShelf:
         async with self._opening:
             if self._ledger is None:
                 self._ledger = await open_ledger(self._paths)
+                if self._flagged:
+                    finding = finding_flags(self._paths, self._ledger)
+                    self._finder = await self._open_ones.enter_async_context(finding)
             return self._ledger
 
     def _read_on(self) -> None:
         self._timeline.read(self._events.news())
 
-    async def _entry(self, record: Record) -> dict[str, Any]:
+    async def _entries(self, records: Sequence[Record]) -> list[dict[str, Any]]:
         """As in a report, but with the addresses of a site."""
-        entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={})
+        found: Sequence[Flags] = [{} for _ in records]
+        if self._finder is not None:
+            found = await self._finder.find(records)
+        entries = [self._entry(record, flags) for record, flags in zip(records, found, strict=True)]
+        if self._more is not None:
+            for record, entry in zip(records, entries, strict=True):
+                entry.update(await self._more(record))
+        return entries
+
+    def _entry(self, record: Record, flags: Flags) -> dict[str, Any]:
+        entry = entry_of(record, out=self._paths.out, run_id=self._run_id, made={}, flags=flags)
         if "href" in entry and record.stored is not None:
-            entry |= addresses(record.job.id, 0, record.stored.sha256)
+            del entry["href"]
+            if self._paths.store is None:
+                entry |= addresses(record.job.id, 0, record.stored.sha256)
         for place, image in enumerate(record.job.images, 1):
             if isinstance(image, Photo):
                 entry["inputs"][place - 1] |= addresses(record.job.id, place, image.digest)
-        return entry if self._more is None else entry | await self._more(record)
+        return entry
 
 
 def addresses(job_id: str, place: int, version: str) -> dict[str, str]:

@@ -18,7 +18,10 @@ _CHANGED: Final = frozenset({"job.stored", "job.failed", "job.lost"})
 
 
 class Tail:
-    """Whole lines of a growing file. ``at_end``: only those that come after the first look."""
+    """Whole lines of a growing file. ``at_end``: only those that come after the first look.
+
+    Old lines may be dropped from it meanwhile; what is left is not told again.
+    """
 
     def __init__(self, path: Path, *, at_end: bool = False) -> None:
         self._path = path
@@ -28,8 +31,9 @@ class Tail:
         """Some of the lines that were not read yet. Blocks."""
         try:
             with self._path.open("rb") as file:
-                if self._at < 0:
-                    self._at = file.seek(0, os.SEEK_END)
+                end_of_file = file.seek(0, os.SEEK_END)
+                if not 0 <= self._at <= end_of_file:
+                    self._at = end_of_file
                 file.seek(self._at)
                 piece = file.read(_MOST)
         except OSError:

@@ -145,4 +145,4 @@ def own_name(folder: Path) -> str:
             name = getpass.getuser()
         except (KeyError, OSError):  # a user without a name, as containers have them
             name = "unknown"
-    return name[:LONGEST_NAME]
+    return name.encode("utf-8", "replace").decode()[:LONGEST_NAME]  # of a login name, bytes may be anything

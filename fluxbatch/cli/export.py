@@ -40,6 +40,13 @@ Without OUT it is this folder, or the only output folder below it.
 @click.option("--to", metavar="DIR", help="Where images are copied to, under their names.")
 @click.option("--approved", is_flag=True, help="With --to: only images that are approved (`fluxbatch review`).")
 @click.option("--table", type=click.Path(path_type=Path), metavar="FILE", help="Write a .csv, .xlsx or .parquet.")
+@click.option(
+    "--ca-file",
+    envvar="FLUXBATCH_CA_FILE",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --to, where images are in an object store: certificates to trust beside the system's.",
+)
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 def export(out: Path | None, state: Path | None, **options: Any) -> int:
@@ -86,7 +93,8 @@ async def _deliver(paths: Paths, options: dict[str, Any]) -> Exported:
 
     async with open_reviews(paths) as reviews:
         destination = await anyio.to_thread.run_sync(partial(open_destination, options["to"], paths))
-        return await export_images(reviews, destination, approved=options["approved"], force=options["force"])
+        same = {name: options[name] for name in ("approved", "force", "ca_file")}
+        return await export_images(reviews, destination, **same)
 
 
 def _tell(found: Exported | None, facts: dict[str, Any]) -> None:

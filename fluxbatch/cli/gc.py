@@ -18,9 +18,9 @@ _DAY_S: Final = 86_400.0
 
 _HELP: Final = """Remove what old runs left and can be done without, from an output folder and from this user's caches.
 
-That is: half-landed images of runs that died, temporary files, photos made fit, lines of events.jsonl, and what was
-found in photos, the last four only if they are older than --keep days. Never an image, the ledger, results, or anything
-that was paid for. A folder with a run in it is left alone (exit 75).
+That is: half-landed images of runs that died, temporary files, photos made fit, thumbnails of served pages, lines of
+events.jsonl, and what was found in photos, all but the first only if they are older than --keep days. Never an image,
+the ledger, results, or anything that was paid for. A folder with a run in it is left alone (exit 75).
 
 Without OUT it is this folder, or the only output folder below it, if there is one.
 

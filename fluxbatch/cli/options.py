@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from fluxbatch.app.prices import is_price, near_miss, read_prices
 from fluxbatch.errors import UsageError
 from fluxbatch.settings import DEFAULT_BASE_URL, KEY_VARIABLES
 
@@ -119,6 +118,8 @@ def prices_of(texts: Sequence[str], file: Path | None = None) -> dict[str, float
     Raises:
         UsageError: the list can't be read, or a text is not of that form.
     """
+    from fluxbatch.app.prices import is_price, near_miss, read_prices
+
     prices = {} if file is None else dict(read_prices(file).usd)
     for text in texts:
         model, _, amount = text.partition("=")

@@ -45,8 +45,8 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
   fluxbatch run jobs.yaml --window 01:00-06:00 --budget 900/month --ok-if window,budget --notify
   fluxbatch run jobs.yaml --if-unsure hold        never send again what was maybe billed; the end says how
   fluxbatch run jobs.yaml --retry moderated       try failures again that would otherwise stay
-  fluxbatch run jobs.yaml -o s3://bucket/night --state ~/night   into your own object store
   fluxbatch run jobs.yaml --remake rejected       make rejected images again, with another seed or prompt
+  fluxbatch run jobs.yaml -o s3://bucket/night --state ~/night   into your own object store
   fluxbatch run jobs.yaml --sample 20             try a few before you pay for all
   fluxbatch run jobs.yaml --canary 10             stop if more than a fifth of the first ten fails
   fluxbatch run jobs.yaml --junit report.xml --fail-under 95%    in CI

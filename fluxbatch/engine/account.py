@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from array import array
 from typing import TYPE_CHECKING
 
@@ -47,7 +46,9 @@ class Account:
     @property
     def url_age_p50_s(self) -> float | None:
         """Median age of a URL when its last byte came; None if none was fetched."""
-        return statistics.median(self._ages) if self._ages else None
+        from statistics import median  # wanted once, at the very end: it takes longer to import than all of this
+
+        return median(self._ages) if self._ages else None
 
     @property
     def url_age_max_s(self) -> float | None:

@@ -57,9 +57,9 @@ class Engine:
         self._queue = JobQueue(desk.ledger, desk.run_id)
         self._delivery = Delivery(desk, self._remake)
         self._trouble = Trouble(desk)
-        self._sending = Sending(desk, self._queue, self._delivery, self._trouble)
-        self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
         self._failures = FailureCap(desk.settings.stop_after_failures)
+        self._sending = Sending(desk, self._queue, self._delivery, self._trouble, self._failures.count)
+        self._canary = Canary(desk.settings.canary, desk.settings.canary_share)
         desk.listeners += [self._queue.heed, self._canary.heed, self._failures.heed]
         self._hours = Hours(desk)
         self._too_dear: dict[str, float] = {}

@@ -16,6 +16,8 @@ from fluxbatch.policy.retry import after_refusal, before_sending, uses_attempt
 from fluxbatch.policy.verdict import Complaint, judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fluxbatch.engine.delivery import Delivery
     from fluxbatch.engine.desk import Desk
     from fluxbatch.engine.queue import JobQueue
@@ -30,13 +32,21 @@ _SLOW_MEMORY: Final = 0.95
 
 
 class Sending:
-    """Sends requests and settles what comes of them."""
+    """Sends requests and settles what comes of them. ``failing`` hears of a job that is about to fail, and why."""
 
-    def __init__(self, desk: Desk, queue: JobQueue, delivery: Delivery, trouble: Trouble) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        queue: JobQueue,
+        delivery: Delivery,
+        trouble: Trouble,
+        failing: Callable[[str, Failure], None],
+    ) -> None:
         self._desk = desk
         self._queue = queue
         self._delivery = delivery
         self._trouble = trouble
+        self._failing = failing
         self._inputs = Inputs(desk)
         self._refusals: dict[str, int] = {}
         self._doubted: dict[str, float] = {}
@@ -244,6 +254,7 @@ class Sending:
     ) -> None:
         desk, job = self._desk, record.job
         self._refusals.pop(job.id, None)
+        self._failing(job.id, failure)
         step = Step(
             job.id,
             frm,

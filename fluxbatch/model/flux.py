@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 __all__ = ["DEFAULT_MODEL", "FluxModel", "known_models", "prices_as_of"]
@@ -41,7 +41,7 @@ class FluxModel:
 
 @cache
 def _data() -> dict[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath("models.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("models.toml").read_text(encoding="utf-8"))
 
 
 @cache

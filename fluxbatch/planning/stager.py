@@ -31,13 +31,16 @@ _IMAGE_ENDINGS: Final = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(slots=True)
 class Taken:
-    """What is known of a source once it is open: its folder, ``out:``, lock file, ``inputs: presign``, tables."""
+    """What is known of a source once it is open.
+
+    The folder of its paths, its ``out:``, lock file and tables, and whether it says ``inputs: presign``.
+    """
 
     base: str = ""
     out: Path | None = None
     lock: Path | None = None
-    presign: bool = False
     tables: dict[str, tuple[str, str]] = field(default_factory=dict)
+    presign: bool = False
 
 
 class Stager:
@@ -107,8 +110,8 @@ class Stager:
             faults = opened.faults
             base = opened.base.absolute()
             lock = base / LOCK_NAME if opened.lock and self._with_locks else None
-            self.taken[number] = Taken(str(base), base / opened.out if opened.out else None, lock, opened.presign)
-            self.taken[number].tables = opened.tables
+            out = base / opened.out if opened.out else None
+            self.taken[number] = Taken(str(base), out, lock, opened.tables, opened.presign)
             self._stage_rows(number, opened)
         except Unreadable as problem:
             faults.append(Fault(problem.line, problem.message, problem.remedy))

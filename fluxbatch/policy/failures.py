@@ -24,21 +24,23 @@ class FailureCap:
 
     def __init__(self, count: int | None = None) -> None:
         self._most = count
-        self._failed = 0
-        self._first: list[Failure] = []
+        self._failed: dict[str, Failure] = {}
 
     def heed(self, step: Step) -> None:
         """A job has taken a step."""
-        if step.to is not JobState.FAILED:
-            return
-        self._failed += 1
-        if step.failure is not None and len(self._first) < _TOLD:
-            self._first.append(step.failure)
+        if step.to is JobState.FAILED and step.failure is not None:
+            self.count(step.job_id, step.failure)
+
+    def count(self, job_id: str, failure: Failure) -> None:
+        """A job is about to fail: until that is on record, others must not take its place. Counts once."""
+        if self._most is not None and len(self._failed) <= self._most + _TOLD:
+            self._failed[job_id] = failure
 
     def stop(self) -> Stop | None:
         """Why nothing more is sent, once there were that many."""
-        if self._most is None or self._failed < self._most:
+        if self._most is None or len(self._failed) < self._most:
             return None
-        words = "; ".join(dict.fromkeys(f"{failure.reason} ({failure.message})" for failure in self._first))
-        number = f"{self._failed} job{'' if self._failed == 1 else 's'} failed"
+        first = list(self._failed.values())[:_TOLD]
+        words = "; ".join(dict.fromkeys(f"{failure.reason} ({failure.message})" for failure in first))
+        number = f"{len(self._failed)} job{'' if len(self._failed) == 1 else 's'} failed"
         return Stop("failures", f"{number} (--stop-after-failures {self._most}): {words}", _REMEDY)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.flags import Flags
     from fluxbatch.model.job import Fitting, Image, Record
 
-__all__ = ["result_of", "write_results"]
+__all__ = ["in_pages", "result_of", "write_results"]
 
 _BATCH: Final = 200
 _STATUS: Final = {JobState.STORED: "stored", JobState.FAILED: "failed"}
@@ -52,7 +52,7 @@ async def write_results(
     count = 0
     try:
         async with aiofiles.open(temporary, "wb") as file:
-            async for page in _pages(rows):
+            async for page in in_pages(rows, _BATCH):
                 found = zip(page, await find_flags(page), strict=True)
                 lines = [
                     orjson.dumps(result_of(record, run_id=run_id, simulated=simulated, flags=flags))
@@ -71,11 +71,12 @@ async def write_results(
     return count
 
 
-async def _pages(rows: AsyncIterator[Record]) -> AsyncIterator[list[Record]]:
+async def in_pages(rows: AsyncIterator[Record], size: int) -> AsyncIterator[list[Record]]:
+    """Rows, so many at a time."""
     page: list[Record] = []
     async for record in rows:
         page.append(record)
-        if len(page) >= _BATCH:
+        if len(page) >= size:
             yield page
             page = []
     if page:

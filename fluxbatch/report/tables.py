@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Column", "TableWriter", "open_table_writer", "unwritable"]
+__all__ = ["Column", "TableWriter", "check_kind", "open_table_writer", "unwritable"]
 
 Column = tuple[str, int]
 """name, and about how many characters wide it is to be shown"""
 
+_KINDS: Final = (".csv", ".xlsx", ".parquet")
 _LONGEST_CELL: Final = 32_767
 _MOST_ROWS: Final = 1_048_576
 # what XML can't hold, or workbooks write like that: _x0007_
@@ -71,15 +72,26 @@ def open_table_writer(
         UsageError: the extension is none of these, or a library is missing.
         OSError: it can't be written.
     """
+    check_kind(path)
     match path.suffix.lower():
-        case ".csv":
-            return _Csv(path, columns)
         case ".xlsx":
             return _Workbook(path, columns, choices or {}, marked=marked)
         case ".parquet":
             return _Parquet(path, columns, kinds)
-        case suffix:
-            raise UsageError(f"{path}: {suffix!r} is no kind of table here", remedy="name it .csv, .xlsx or .parquet")
+        case _:
+            return _Csv(path, columns)
+
+
+def check_kind(path: Path, kinds: Sequence[str] = _KINDS) -> None:
+    """Look at the extension of a path, before there is anything to write.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if path.suffix.lower() not in kinds:
+        *others, last = kinds
+        remedy = f"name it {', '.join(others)} or {last}"
+        raise UsageError(f"{path}: {path.suffix!r} is no kind of table here", remedy=remedy)
 
 
 class _Csv:

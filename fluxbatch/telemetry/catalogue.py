@@ -59,6 +59,7 @@ _OF_THE_LOG: Final[Mapping[str, Told]] = {
         ),
         in_file=False,
     ),
+    "page": Told("where the run can be watched, and who can", "info", ("url", "message"), in_file=False),
     "check": Told("what the checks found in a manifest", "warning", ("where", "job_id", "message"), in_file=False),
     "error": Told(
         "why nothing was run, or no more of it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,16 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["to_dict", "to_json"]
 
-_NAMES: dict[str, tuple[str, ...]] = {}
-"""of the fields of events, by the event's own: what each kind has does not change"""
+_KINDS: dict[str, tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]] = {}
+"""by the names of events: those of their fields, and what reads all of them. What each kind has does not change."""
 
 
 def to_dict(event: Event, *, run_id: str = "") -> dict[str, Any]:
     """An event by name: ``event``, ``at`` (ISO 8601, UTC), ``run_id``, then its own fields as they are."""
-    names = _NAMES.get(event.name)
-    if names is None:
-        names = _NAMES[event.name] = tuple(field.name for field in fields(event))
-    facts = {name: getattr(event, name) for name in names}
+    kind = _KINDS.get(event.name)
+    if kind is None:
+        names = tuple(field.name for field in fields(event))
+        kind = _KINDS[event.name] = names, attrgetter(*names)
+    names, values = kind
+    facts = dict(zip(names, values(event), strict=True))
     at = datetime.fromtimestamp(facts.pop("at"), UTC).isoformat(timespec="milliseconds")
     return {"event": event.name, "at": at, "run_id": facts.pop("run_id", run_id), **facts}
 

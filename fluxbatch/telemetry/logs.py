@@ -28,6 +28,7 @@ __all__ = ["LogFormat", "LogObserver", "Observers", "make_logger"]
 LogFormat = Literal["text", "json"]
 
 _LEVELS: Final = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.NOTSET}
+_NUMBERS: Final = {name.lower(): number for name, number in logging.getLevelNamesMapping().items()}
 _DULL: Final = frozenset({"sha256", "bytes", "width", "height", "request_id", "simulated", "charge", "usd", "asked"})
 """of no interest to a person who watches"""
 
@@ -50,7 +51,8 @@ def make_logger(
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS.get(verbosity, logging.NOTSET)),
         context_class=dict,
     )
-    return logger.bind(**context) if form == "json" else logger
+    # bound in any case: what is not bound yet would be so anew for each line, also for those that nobody sees
+    return logger.bind(**(context if form == "json" else {}))
 
 
 class Observers:
@@ -83,7 +85,7 @@ class LogObserver:
 
     def note(self, event: Event) -> None:
         """Log one event."""
-        level = logging.getLevelName(self._level(event).upper())
+        level = _NUMBERS[self._level(event)]
         if not self._logger.is_enabled_for(level):
             return
         facts = to_dict(event)

@@ -50,7 +50,7 @@ def bind(text: str) -> Bound:
         UsageError: it is no address of this machine, or its port is in use.
     """
     host, port = _parse(text)
-    if Path(text).exists():
+    if not text.isdecimal() and ":" not in text and Path(text).exists():
         raise _no_address(text)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -32,6 +32,7 @@ _BEAT: Final = 15
 """looks, after which there is a word, so that a machine that is gone is noticed as well"""
 _HUNG_S: Final = 20.0
 """a reader who takes nothing for so long is let go"""
+_PIECE: Final = 64 * 1024
 _LONGEST_POST: Final = 256 * 1024
 _MOST_LISTS: Final = 4
 """readers who are given all jobs at the same time"""
@@ -191,11 +192,12 @@ async def _push(request: web.Request, response: web.StreamResponse, data: bytes)
     Raises:
         ConnectionError: he is gone.
     """
-    with anyio.move_on_after(_HUNG_S):
-        await response.write(data)
-        return
-    _abort(request)
-    raise ConnectionResetError("a reader who takes nothing")
+    for start in range(0, len(data), _PIECE):
+        with anyio.move_on_after(_HUNG_S) as waiting:
+            await response.write(data[start : start + _PIECE])
+        if waiting.cancelled_caught:
+            _abort(request)
+            raise ConnectionResetError("a reader who takes nothing")
 
 
 def _abort(request: web.Request) -> None:

@@ -8,9 +8,12 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from fluxbatch.app.flags import FlagFinder
+from fluxbatch.app.folder import Paths
+from fluxbatch.app.shelf import FolderShelf
 from fluxbatch.errors import StorageError
 from fluxbatch.model.flags import Flag
 from fluxbatch.model.job import Record, Stored
@@ -184,6 +187,21 @@ def test_the_gallery_has_them_too(made: Path) -> None:
     assert run_command("report", "out", cwd=made).code == 0
     [data] = (made / "out" / "report").glob("data-*.js")
     assert '"flags":{"size":{"asked":"16:9","got":"512x512"}}' in data.read_text()
+
+
+def test_a_page_that_is_served_has_them_as_well(made: Path) -> None:
+    paths = Paths.of(made / "out")
+
+    async def look() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        shelf = FolderShelf(paths, flagged=True)
+        try:
+            return [entry async for page in shelf.jobs() for entry in page], await shelf.some(["black"])
+        finally:
+            await shelf.close()
+
+    entries, [one] = anyio.run(look)
+    assert {entry["id"]: entry["flags"] for entry in entries if "flags" in entry} == FLAGS
+    assert one["flags"] == FLAGS["black"]
 
 
 def test_twins_are_found_in_a_ledger_of_old(made: Path, tmp_path: Path) -> None:

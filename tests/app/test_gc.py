@@ -47,6 +47,9 @@ def folder(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (out / ".mine.new").write_bytes(b"not ours")
     age(out / ".mine.new", 40)
     (state / "rescue.jsonl").write_text("")
+    (state / "thumbs" / "ab").mkdir(parents=True)
+    (state / "thumbs" / "ab" / "abc.jpg").write_bytes(b"small")
+    age(state / "thumbs" / "ab" / "abc.jpg", 40)
     for path in (state / "fitted").iterdir():
         age(path, 40)
     old = (datetime.now(UTC) - timedelta(days=50)).isoformat(timespec="milliseconds")
@@ -73,11 +76,13 @@ def test_what_can_be_done_without_goes_and_nothing_else(api: Api, folder: Path, 
     told = json.loads(ran.out)
     assert told == {**json.loads(dry.out), "dry_run": False}
     gone = {"jobs-out/.fluxbatch/landing/x.part", "jobs-out/.results.jsonl.12.new"} | fitted | cached
+    gone.add("jobs-out/.fluxbatch/thumbs/ab/abc.jpg")
     assert before - contents(tmp_path) == gone
     assert {kind["what"] for kind in told["removed"]} == {
         "half-landed images of runs that died",
         "temporary files of runs that died",
         "photos made fit for the API",
+        "thumbnails of pages that were served",
         "events of old runs",
         "what was found in photos",
     }

@@ -180,3 +180,16 @@ def test_a_signal_ends_it_with_its_page(slow_api: Api, tmp_path: Path) -> None:
             seen = read_until(stream, b'"ended"')
         assert child.finish().code == 143
     assert told(seen, "run")[-1]["exit_code"] == 143
+
+
+def test_thumbnails_are_kept_where_gc_finds_them(slow_api: Api, tmp_path: Path) -> None:
+    photos_into(tmp_path, "cup.png")
+    (tmp_path / "jobs.jsonl").write_text(json.dumps({"id": "a", "prompt": "x", "images": ["cup.png"]}))
+    with watched(slow_api, tmp_path) as (child, visitor):
+        with visitor.listen() as stream:
+            read_until(stream, b"retry")
+            wait_for(lambda: bool(visitor.jobs()))
+            assert visitor.get("/" + visitor.jobs()[0]["inputs"][0]["thumb"]).status == 200
+        assert child.finish().code == 0
+    [small] = (tmp_path / "out" / ".fluxbatch" / "thumbs").glob("??/*.jpg")
+    assert small.stat().st_size < (tmp_path / "cup.png").stat().st_size

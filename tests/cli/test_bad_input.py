@@ -142,7 +142,7 @@ def test_a_bad_manifest(name: str, folder: Path, api: Api, capsys: pytest.Captur
         (["run", "ok.jsonl", "--max-runtime", "0"], ["max_runtime_s", "above 0"]),
         (["run", "ok.jsonl", "--prices", "nowhere.toml"], ["nowhere.toml"]),
         (["run", "ok.jsonl", "--price", "flux-2-por=1"], ["flux-2-por", "flux-2-pro"]),
-        (["run", "ok.jsonl", "--serve", "notaport"], ["--serve", "notaport"]),
+        (["run", "--serve", "ok.jsonl", "ok.jsonl"], ["--serve ok.jsonl", "no address", "--serve last"]),
         (["run"], ["Missing argument"]),
         (["rum"], ["rum", "'run'"]),
         (["status", "empty"], ["empty"]),

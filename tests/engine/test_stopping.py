@@ -13,7 +13,16 @@ from fluxbatch.model.events import JobFailed, JobStored, RunStopping
 from fluxbatch.model.job import Step
 from fluxbatch.model.state import JobState, Reason
 from fluxbatch.model.summary import Stop
-from fluxbatch.testing import Grant, Recorder, Refuse, ScriptedFetcher, ScriptedProvider, Serving, make_job
+from fluxbatch.testing import (
+    Grant,
+    MemoryLedger,
+    Recorder,
+    Refuse,
+    ScriptedFetcher,
+    ScriptedProvider,
+    Serving,
+    make_job,
+)
 from tests.engine.test_delivery import leave_leases
 from tests.engine.world import VIRTUAL_TIME, World, jobs
 
@@ -217,3 +226,14 @@ async def test_a_defect_does_not_throw_away_what_is_paid_for(where: str) -> None
     assert states.get("submitted", 0) + states.get("generated", 0) == 1
     assert desk.stop is not None
     assert desk.stop.exit_code == 70
+
+
+# ------------------------------------------------------------------------------------------------- too many failures
+async def test_failures_stop_a_run_before_others_take_their_place() -> None:
+    """Also with a ledger that takes its time to put them on record."""
+    world = World(ceiling=4, ledger=MemoryLedger(commit_s=20.0))
+    world.provider = ScriptedProvider(world.clock, Refuse(status=400, message="Request Moderated", latency_s=5.0))
+    desk = await world.run(jobs(50), stop_after_failures=6)
+    assert desk.stop is not None
+    assert (desk.stop.reason, desk.stop.exit_code) == ("failures", 3)
+    assert len(world.provider.sent) <= 6 + 3

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
@@ -16,7 +18,8 @@ import pytest
 from fluxbatch.adapters.disk.delivery import FolderDestination
 from fluxbatch.model.job import Stored
 from fluxbatch.ports import Delivered
-from tests.app.stage import jobs_into, results, run_command, sha256, write_rows
+from tests.app.stage import command, jobs_into, results, run_command, sha256, wait_for, write_rows
+from tests.stores.s3server import s3_serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,6 +113,25 @@ def test_what_has_the_name_already_is_left_alone_unless_force_is_said(out: Path,
     assert not list(to.rglob("*.part"))
 
 
+def test_an_export_that_was_killed_is_taken_up_by_the_next(out: Path, tmp_path: Path) -> None:
+    to = tmp_path / "to"
+    stuck = out / results(out)[2]["file"]
+    data = stuck.read_bytes()
+    stuck.unlink()
+    os.mkfifo(stuck)
+    process = subprocess.Popen(command("export", out, "--to", to), cwd=tmp_path)
+    try:
+        # three are there, and one waits for its bytes
+        wait_for(lambda: to.exists() and len(list(to.glob("*.jpg"))) == 3 and len(list(to.glob(".*.part"))) == 1)
+    finally:
+        process.kill()
+        process.wait()
+    stuck.unlink()
+    stuck.write_bytes(data)
+    assert facts(export(out, "--to", to, "--json"))["copied"] == 1
+    assert files(to) == {line["file"]: line["sha256"] for line in results(out)}
+
+
 def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(out: Path, tmp_path: Path) -> None:
     to = tmp_path / "to"
     to.mkdir()
@@ -141,19 +163,38 @@ def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(o
         ([], "nothing to export"),
         (["--approved", "--table", "new.csv"], "--approved is about images"),
         (["--to", ""], "--to is empty"),
-        (["--to", "s3://bucket/x?secret=1"], "only local folders are known"),
+        (["--to", "s3://me:secret@bucket/x?key=secret"], "only local folders are known"),
         (["--to", "jobs-out/mine"], "is in the output folder"),
         (["--to", "jobs.jsonl"], "is no folder"),
-        (["--table", "jobs.jsonl"], "is there already"),
+        (["--table", "there.csv"], "is there already"),
         (["--table", "new.txt"], "'.txt' is no kind of table"),
     ],
 )
-def test_wrong_use(out: Path, args: list[str], said: str) -> None:
+def test_wrong_use(out: Path, tmp_path: Path, args: list[str], said: str) -> None:
+    (tmp_path / "there.csv").write_text("mine")
     done = export(out, *args)
     assert done.code == 2
     assert said in done.err
+    assert (tmp_path / "there.csv").read_text() == "mine"
     assert "secret" not in done.err
     assert not [path for path in out.parent.iterdir() if path.name.endswith(".new")]
+
+
+def test_images_in_an_object_store_are_brought_from_there(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    state, to = tmp_path / "state", tmp_path / "to"
+    (tmp_path / "temporary").mkdir()
+    api.env["TMPDIR"] = str(tmp_path / "temporary")
+    with s3_serving() as server:
+        api.env |= server.environment
+        assert api.run("jobs.jsonl", "-o", "s3://pictures/shop", "--state", state, cwd=tmp_path).code == 0
+        done = run_command("export", state, "--to", to, "--json", cwd=tmp_path, env=api.environment)
+        assert (done.code, facts(done)["copied"]) == (0, 3), done.err
+        assert files(to) == {line["file"]: line["sha256"] for line in results(state)}
+        server.objects.pop("shop/job-001.jpg")
+        again = run_command("export", state, "--to", tmp_path / "again", "--json", cwd=tmp_path, env=api.environment)
+        assert [one["file"] for one in facts(again)["refused"]] == ["job-001.jpg"]
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -197,6 +238,16 @@ def test_a_table_keeps_its_columns_in_their_order(api: Api, tmp_path: Path) -> N
     assert table["note"].to_pylist() == ["=1+1", "+49 123", "no prompt"]
 
 
+def test_force_does_not_replace_what_is_read(api: Api, tmp_path: Path) -> None:
+    manifest = tmp_path / "shop.csv"
+    manifest.write_text("id,prompt,model\na,One,flux-2-klein-4b\n")
+    assert api.run("shop.csv", cwd=tmp_path).code == 0
+    done = export(tmp_path / "shop-out", "--table", manifest, "--force")
+    assert done.code == 2
+    assert "is what this table is made of" in done.err
+    assert manifest.read_text().startswith("id,prompt,model\na,One")
+
+
 def test_parquet_keeps_its_kinds(api: Api, tmp_path: Path) -> None:
     import pyarrow as pa
 
@@ -216,6 +267,7 @@ def test_parquet_keeps_its_kinds(api: Api, tmp_path: Path) -> None:
     assert table["stock"].to_pylist() == [1, None]
 
 
+@pytest.mark.slow
 def test_a_catalogue_has_each_row_of_its_table_for_each_job(tmp_path: Path) -> None:
     folder = jobs_into(tmp_path / "jobs") / "catalogue"
     assert run_command("run", "catalogue.yaml", "--simulate", "--limit", "2", "-q", cwd=folder).code == 0

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+import fluxbatch
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.review import open_reviews
 from fluxbatch.model.state import JobState
 from fluxbatch.simulator import Faults
-from tests.app.stage import jobs_in_state, results, run_command, serving, sha256, wait_for
+from tests.app.stage import KEY, jobs_in_state, results, run_command, serving, sha256, wait_for
+from tests.stores.s3server import s3_serving
 
 if TYPE_CHECKING:
     from tests.app.stage import Api, Ran
@@ -154,6 +156,7 @@ def test_who_edits_the_manifest_has_the_last_word(api: Api, tmp_path: Path) -> N
     assert [one["id"] for one in remakes(tmp_path) if one["round"]] == ["job-0", "job-1"]
 
 
+@pytest.mark.slow
 def test_another_prompt_helps_where_a_round_has_failed(tmp_path: Path) -> None:
     manifest(tmp_path, 1)
     out = tmp_path / "jobs-out"
@@ -187,6 +190,7 @@ def test_a_prompt_that_can_not_be_sent_is_told_where_it_stands(api: Api, tmp_pat
     assert planned(api, tmp_path, "--remake", "rejected") == {"job-0": "rejected, round 1: seed changed"}
 
 
+@pytest.mark.slow
 def test_an_image_that_somebody_edited_is_neither_replaced_nor_kept_under_a_wrong_name(
     api: Api, tmp_path: Path
 ) -> None:
@@ -273,6 +277,7 @@ def test_jobs_that_need_it_follow_and_keep_what_was_asked_for_them(api: Api, tmp
     assert len(api.sim.calls) == 8
 
 
+@pytest.mark.slow
 def test_simulated_images_change_nothing_about_real_ones(api: Api, tmp_path: Path) -> None:
     manifest(tmp_path, 2)
     made(api, tmp_path)
@@ -305,6 +310,7 @@ def test_a_fresh_checkout_knows_what_was_made_again_and_what_is_rejected(api: Ap
     assert made(api, there).summary["charged"] == 0
 
 
+@pytest.mark.slow
 def test_upkeep_goes_by_what_was_made_again(api: Api, tmp_path: Path) -> None:
     manifest(tmp_path)
     out = tmp_path / "jobs-out"
@@ -317,6 +323,7 @@ def test_upkeep_goes_by_what_was_made_again(api: Api, tmp_path: Path) -> None:
     assert planned(api, tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_photos_without_a_manifest_are_made_again_as_well(api: Api, tmp_path: Path) -> None:
     from tests.app.stage import photos_into
 
@@ -328,6 +335,52 @@ def test_photos_without_a_manifest_are_made_again_as_well(api: Api, tmp_path: Pa
     assert api.run(*what, "--remake", "rejected", "--json", cwd=tmp_path).summary["charged"] == 1
     assert [one["id"] for one in remakes(out)] == ["cat"]
     assert api.run(*what, "--json", cwd=tmp_path).summary["charged"] == 0
+
+
+def test_each_manifest_keeps_its_own(api: Api, tmp_path: Path) -> None:
+    names = ("one", "two")
+    for name in names:
+        (tmp_path / name).mkdir()
+        path = manifest(tmp_path / name, 2)
+        path.write_text(path.read_text().replace("job-", f"{name}-"))
+    both = [f"{name}/jobs.json" for name in names]
+    out = tmp_path / "out"
+    assert api.run(*both, "-o", out, cwd=tmp_path).code == 0
+    say(out, "rejected", "one-0", "two-1")
+    done = api.run(*both, "-o", out, "--remake", "rejected", "--json", cwd=tmp_path)
+    assert done.summary["charged"] == 2
+    assert {name: [one["id"] for one in remakes(tmp_path / name)] for name in names} == {
+        "one": ["one-0"],
+        "two": ["two-1"],
+    }
+    assert not remakes(out)
+    assert api.run(*both, "-o", out, "--json", cwd=tmp_path).summary["charged"] == 0
+
+
+def test_in_an_object_store_too(api: Api, tmp_path: Path) -> None:
+    manifest(tmp_path, 2)
+    state = tmp_path / "state"
+    where = ("-o", "s3://pictures/shop", "--state", state)
+    with s3_serving() as server:
+        api.env |= server.environment
+        assert api.run("jobs.json", *where, cwd=tmp_path).code == 0
+        first = line_of(state, "job-1")
+        say(state, "rejected", "job-1")
+        done = api.run("jobs.json", *where, "--remake", "rejected", "--json", cwd=tmp_path)
+        assert done.summary["charged"] == 1, done.err
+        assert sha256(server.objects[f"shop/{first['file']}"].data) == line_of(state, "job-1")["sha256"]
+        assert sha256(server.objects[f"shop/.fluxbatch/earlier/{first['sha256']}.jpg"].data) == first["sha256"]
+        assert api.run("jobs.json", *where, "--json", cwd=tmp_path).summary["charged"] == 0
+
+
+def test_from_python(api: Api, tmp_path: Path) -> None:
+    path = manifest(tmp_path, 2)
+    made(api, tmp_path)
+    say(tmp_path / "jobs-out", "rejected", "job-1")
+    result = fluxbatch.run(path, base_url=api.sim.base_url, api_key=KEY, remake_rejected=True, max_rounds=1)
+    assert (result.ok, result.summary.charged) == (True, 1)
+    with pytest.raises(fluxbatch.UsageError, match="max_rounds is 0"):
+        fluxbatch.run(path, remake_rejected=True, max_rounds=0)
 
 
 def test_a_broken_line_is_named_before_anything_is_sent(api: Api, tmp_path: Path) -> None:

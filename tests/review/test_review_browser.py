@@ -161,6 +161,9 @@ def test_an_image_made_again_is_shown_beside_the_one_that_gave_way(browser: Brow
         assert ran.code == 0, ran.err
         expect(page.locator(".said")).to_have_text("changed since it was reviewed")
         expect(page.locator("#detail .side figure")).to_have_count(3)
+        expect(page.locator("#detail .earlier figcaption")).to_have_text(
+            "Earlier version, before round 1 (rejected by Ann)"
+        )
         images = page.locator("#detail .side img")
         assert images.evaluate_all("all => Promise.all(all.map((one) => one.decode().then(() => one.naturalWidth)))")
         page.get_by_role("button", name="Swipe over the earlier version").click()

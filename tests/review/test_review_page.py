@@ -151,6 +151,14 @@ def test_it_ends_in_order_and_refuses_what_it_cant_be(folder: Path) -> None:
     assert run_command("review", "empty", "--serve", cwd=folder).code == 2
 
 
+def test_images_in_an_object_store_are_told_to_be_elsewhere(folder: Path) -> None:
+    state = folder / "out" / ".fluxbatch"
+    (state / "store").write_text("s3://bucket/night\n")
+    ran = run_command("review", state, "--serve", cwd=folder)
+    assert ran.code == 2
+    assert "these are in s3://bucket/night" in ran.err
+
+
 @pytest.mark.slow
 def test_images_made_again_come_with_those_that_gave_way(tmp_path: Path) -> None:
     photos_into(tmp_path, "cup.png")

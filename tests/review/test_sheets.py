@@ -239,6 +239,7 @@ def test_a_table_from_before_takes_back_nothing_that_others_asked_for(out: Path)
     [
         (["--export", "there.csv"], "there.csv is there already"),
         (["--export", "new.txt"], "'.txt' is no kind of table"),
+        (["--export", "new.parquet"], "name it .csv or .xlsx"),
         (["--export", "no/such/folder.csv"], "can't be written: No such file"),
         (["--import", "none.csv"], "none.csv can't be read: No such file"),
         (["--import", "there.csv"], "there.csv:1: there is no column id, verdict, sha256"),

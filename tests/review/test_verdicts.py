@@ -341,6 +341,7 @@ def test_two_branches_that_git_merges_by_union(tmp_path: Path) -> None:
     assert file.verdicts.ids(Verdict.APPROVED) == {"a", "b", "c"} - {"a"}
 
 
+@pytest.mark.slow
 def test_ten_thousand_images(tmp_path: Path) -> None:
     (tmp_path / "jobs.yaml").touch()
     ids = [f"job-{n:05}" for n in range(10_000)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,9 @@ from hypothesis import strategies as st
 from fluxbatch.errors import UsageError
 from fluxbatch.web.address import bind, host_of
 from fluxbatch.web.guard import Guard, Visit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOST = "127.0.0.1:8000"
 GUARD = Guard(lambda host: host_of(host) in {"127.0.0.1", "localhost", "::1"})
@@ -101,6 +106,23 @@ def test_what_is_no_address_is_told(address: str) -> None:
         bind(address)
     assert address in caught.value.message
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("address", ["0", "localhost", "localhost:0", "[::1]", "[::1]:0", "::1", ":0"])
+def test_addresses_of_this_machine(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0").touch()
+    monkeypatch.chdir(tmp_path)
+    bound = bind(address)
+    bound.socket.close()
+    assert not bound.is_open
+    assert bound.answers_to(bound.origin.removeprefix("http://"))
+
+
+def test_a_file_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no address"):
+        bind("jobs")
 
 
 def test_a_port_in_use_is_told() -> None:

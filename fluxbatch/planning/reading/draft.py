@@ -59,8 +59,8 @@ class Opened:
         out: the ``out:`` of a document, as written.
         filename: the template of file names, as written, and its line.
         lock: a lock file is kept beside the manifest.
-        presign: photos in object stores are sent as URLs that die.
         tables: of its catalogues, by their labels: encoding and sheet, empty where the manifest names none.
+        presign: photos in object stores are sent as URLs that die.
     """
 
     label: str
@@ -70,5 +70,5 @@ class Opened:
     out: str | None = None
     filename: tuple[str, int] | None = None
     lock: bool = False
-    presign: bool = False
     tables: dict[str, tuple[str, str]] = field(default_factory=dict)
+    presign: bool = False

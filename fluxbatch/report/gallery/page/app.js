@@ -21,7 +21,13 @@ FLUXBATCH.begin = (about) => {
   const counted = (of) => { const counts = new Map(); for (const job of jobs) { const key = of(job); if (key) counts.set(key, (counts.get(key) || 0) + 1); } return [...counts].sort((a, b) => b[1] - a[1]); };
   const FLAGS = ["size", "blank", "same_as_input", "same_as_output"];
   let statuses, reasons, models, flags, flagged;
-  function count() { statuses = new Map(counted((job) => job.status)); reasons = counted((job) => job.error?.code); models = counted((job) => job.model); flags = FLAGS.map((flag) => [flag, jobs.filter((job) => job.flags?.[flag]).length]); flagged = jobs.filter((job) => job.flags).length; }
+  function count() {
+    statuses = new Map(counted((job) => job.status));
+    reasons = counted((job) => job.error?.code);
+    models = counted((job) => job.model);
+    flags = FLAGS.map((flag) => [flag, jobs.filter((job) => job.flags?.[flag]).length]);
+    flagged = jobs.filter((job) => job.flags).length;
+  }
   const ORDERS = { order: (a, b) => a.place - b.place, id: (a, b) => a.id < b.id ? -1 : 1, cost: (a, b) => (b.cost_usd || 0) - (a.cost_usd || 0), attempts: (a, b) => (b.attempts || 0) - (a.attempts || 0), age: (a, b) => (b.url_age_s || 0) - (a.url_age_s || 0) };
 
   function fill(id, word, options) {

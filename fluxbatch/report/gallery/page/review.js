@@ -1,8 +1,8 @@
 "use strict";
 // What people say of images: approve, reject, note, undo, by keyboard; what others say comes in as they say it.
 FLUXBATCH.learn({
-  en: { reviewing: "Review", reviewed: "{0} of {1} reviewed", approvedCount: "{0} approved", rejectedCount: "{0} rejected", you: "You: {0}", who: "Who are you?", whoWhy: "Your name stands beside what you say of an image. It is kept in this browser.", whoGo: "Begin", keysHelp: "a approve · r reject · n note · u undo · arrows move", approve: "Approve", reject: "Reject", withdraw: "Withdraw", undo: "Undo", note: "Note", saveNote: "Save note", savedBy: "{0} by {1}, {2}", noted: "note by {0}, {1}", approved: "approved", rejected: "rejected", unreviewed: "unreviewed", outdated: "changed since it was reviewed", anyVerdict: "reviewed or not", verdict: "Review", saving: "saving …", notSaved: "[{0}] not saved: {1}", show: "Show it", swipeEarlier: "Swipe over the earlier version", earlier: "Earlier version, before round {0}", earlierWas: "rejected, and made again", nothingToUndo: "nothing to undo" },
-  zh: { reviewing: "审核", reviewed: "已审核 {0} / {1}", approvedCount: "通过 {0}", rejectedCount: "否决 {0}", you: "审核人：{0}", who: "您是？", whoWhy: "您的名字会记录在审核意见旁，并保存在此浏览器中。", whoGo: "开始", keysHelp: "a 通过 · r 否决 · n 备注 · u 撤销 · 方向键移动", approve: "通过", reject: "否决", withdraw: "收回", undo: "撤销", note: "备注", saveNote: "保存备注", savedBy: "{0}，{1}，{2}", noted: "{0} 的备注，{1}", approved: "已通过", rejected: "已否决", unreviewed: "未审核", outdated: "审核后已变更", anyVerdict: "是否审核", verdict: "审核", saving: "保存中……", notSaved: "[{0}] 未保存：{1}", show: "查看", swipeEarlier: "与先前版本滑动对比", earlier: "先前版本（第 {0} 轮之前）", earlierWas: "被否决并重新生成", nothingToUndo: "没有可撤销的操作" },
+  en: { reviewing: "Review", reviewed: "{0} of {1} reviewed", approvedCount: "{0} approved", rejectedCount: "{0} rejected", you: "You: {0}", who: "Who are you?", whoWhy: "Your name stands beside what you say of an image. It is kept in this browser.", whoGo: "Begin", keysHelp: "a approve · r reject · n note · u undo · arrows move", approve: "Approve", reject: "Reject", withdraw: "Withdraw", undo: "Undo", note: "Note", saveNote: "Save note", savedBy: "{0} by {1}, {2}", noted: "note by {0}, {1}", approved: "approved", rejected: "rejected", unreviewed: "unreviewed", outdated: "changed since it was reviewed", anyVerdict: "reviewed or not", verdict: "Review", saving: "saving …", notSaved: "[{0}] not saved: {1}", show: "Show it", swipeEarlier: "Swipe over the earlier version", earlier: "Earlier version, before round {0}", earlierWas: "rejected", earlierBy: "rejected by {0}", nothingToUndo: "nothing to undo" },
+  zh: { reviewing: "审核", reviewed: "已审核 {0} / {1}", approvedCount: "通过 {0}", rejectedCount: "否决 {0}", you: "审核人：{0}", who: "您是？", whoWhy: "您的名字会记录在审核意见旁，并保存在此浏览器中。", whoGo: "开始", keysHelp: "a 通过 · r 否决 · n 备注 · u 撤销 · 方向键移动", approve: "通过", reject: "否决", withdraw: "收回", undo: "撤销", note: "备注", saveNote: "保存备注", savedBy: "{0}，{1}，{2}", noted: "{0} 的备注，{1}", approved: "已通过", rejected: "已否决", unreviewed: "未审核", outdated: "审核后已变更", anyVerdict: "是否审核", verdict: "审核", saving: "保存中……", notSaved: "[{0}] 未保存：{1}", show: "查看", swipeEarlier: "与先前版本滑动对比", earlier: "先前版本（第 {0} 轮之前）", earlierWas: "已否决", earlierBy: "被 {0} 否决", nothingToUndo: "没有可撤销的操作" },
 });
 (() => {
   const { jobs, say, make, served } = FLUXBATCH;
@@ -16,8 +16,8 @@ FLUXBATCH.learn({
 
   // ---------------------------------------------------------------------------------------------------- the panel above
   const count = make("p", { class: "state", role: "status" }), who = make("button", { type: "button" }), help = make("p", { class: "keys" });
-  const bar = make("progress", { max: 1, value: 0 }), facts = make("p", { class: "facts-line" }), touch = make("p", { class: "touch", role: "alert" }), trouble = make("div", { class: "touch", role: "alert" });
-  const panel = make("section", { id: "live" }, make("div", { class: "live-top" }, count, who), touch, trouble, bar, facts, help);
+  const bar = make("progress", { max: 1, value: 0 }), facts = make("p", { class: "facts-line" }), touch = make("p", { class: "touch", role: "alert" }), trouble = make("p", { class: "touch", role: "alert" }), unsaved = make("div", { class: "touch", role: "alert" });
+  const panel = make("section", { id: "live" }, make("div", { class: "live-top" }, count, who), touch, trouble, unsaved, bar, facts, help);
   const filter = make("select", { id: "review" });
   document.querySelector("header").after(panel);
   at("status").after(filter);
@@ -42,7 +42,7 @@ FLUXBATCH.learn({
     FLUXBATCH.page.fill("review", "verdict", [["", say("anyVerdict")], ...STANDINGS.map((one) => [one, `${say(one)} (${shown[one]})`])]);
   }
   function complain(job, error) {
-    trouble.replaceChildren(make("span", { text: say("notSaved", job.id.slice(0, 80), error.message) }), button("show", () => { trouble.replaceChildren(); const now = FLUXBATCH.page.job(job.id); if (now) FLUXBATCH.page.open(now); }));
+    unsaved.replaceChildren(make("span", { text: say("notSaved", job.id.slice(0, 80), error.message) }), button("show", () => { unsaved.replaceChildren(); const now = FLUXBATCH.page.job(job.id); if (now) FLUXBATCH.page.open(now); }));
   }
 
   // ------------------------------------------------------------------------------------------------------------- names
@@ -83,7 +83,7 @@ FLUXBATCH.learn({
         settle(job, now);
         if (undoing) FLUXBATCH.page.show(FLUXBATCH.page.job(job.id));
         if (drafts.get(job.id)?.text === note) drafts.delete(job.id);
-        trouble.replaceChildren();
+        unsaved.replaceChildren();
       } catch (error) {
         settle(job, error.said?.job);
         if (drafts.has(job.id)) drafts.get(job.id).after = FLUXBATCH.page.job(job.id)?.review?.at || "";
@@ -105,7 +105,7 @@ FLUXBATCH.learn({
   function undo() {
     queue = queue.then(() => {
       const last = done.pop(), job = last && FLUXBATCH.page.job(last.id);
-      if (!job) { trouble.textContent = say("nothingToUndo"); return; }
+      if (!job) { unsaved.textContent = say("nothingToUndo"); return; }
       if (job.sha256 === last.sha256) save(job, last.verdict, { note: last.note, after: last.after, undoing: true });
     });
   }
@@ -147,16 +147,20 @@ FLUXBATCH.learn({
         make("span", { class: `said ${saving.has(job.id) ? "saving" : standing(job)}`, text: said, dir: "auto" })),
       make("div", { class: "noting" }, area, button("saveNote", put)))];
   });
+  function label(one) {
+    const why = `${one.by ? say("earlierBy", one.by) : say("earlierWas")}${one.note ? `: ${one.note.slice(0, 300)}` : ""}`;
+    return `${say("earlier", one.round)} (${why})${one.prompt ? ` → ${one.prompt.slice(0, 300)}` : ""}`;
+  }
   // Images that gave way to this one, to be shown beside it.
   function before(job) {
     const key = `${job.id} ${job.sha256}`;
-    if (earlier.has(key)) { job.earlier = earlier.get(key).map((one) => ({ ...one, label: `${say("earlier", one.round)} (${say("earlierWas")})${one.prompt ? ` → ${one.prompt.slice(0, 300)}` : ""}` })); return; }
+    if (earlier.has(key)) { job.earlier = earlier.get(key).map((one) => ({ ...one, label: label(one) })); return; }
     earlier.set(key, []);
     served.get(`job?id=${encodeURIComponent(job.id)}`).then((answer) => answer.json()).then(({ earlier: all }) => { earlier.set(key, all); if (all.length) FLUXBATCH.page.changed(new Set([FLUXBATCH.page.job(job.id)])); }, () => earlier.delete(key));
   }
 
   served.touch((word) => { broken = word; touch.textContent = word ? say(word) : ""; });
-  served.hear("trouble", ({ message }) => { if (message) trouble.textContent = message; else if (!trouble.children.length) trouble.replaceChildren(); });
+  served.hear("trouble", ({ message }) => { if (trouble.textContent !== message) trouble.textContent = message; });
   FLUXBATCH.written.push(draw);
   name = known();
   served.first((about) => { if (!name) ask(about.name); });

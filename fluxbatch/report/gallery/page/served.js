@@ -6,7 +6,7 @@ FLUXBATCH.learn({
   zh: { lostTouch: "连接中断，正在重试……", closed: "此页面已停止服务，或链接已失效。请打开最近输出的链接。" },
 });
 FLUXBATCH.served = (() => {
-  const { jobs, say, make } = FLUXBATCH;
+  const { jobs } = FLUXBATCH;
   const RETRY_MS = 3000, PLOTS_MS = 5000;
   const hearers = new Map();
   let source = null, loading = null, again = false, begun = false, over = false, early = [], onTouch = () => {}, onFirst = () => {};
@@ -34,8 +34,8 @@ FLUXBATCH.served = (() => {
   // One reading at a time; what changes meanwhile comes after it, since it may be older than what was read.
   function load() {
     if (loading) { again = true; return; }
-    loading = read().then(() => { loading = null; if (again) { again = false; load(); } },
-      () => { loading = null; again = false; if (!over) setTimeout(load, RETRY_MS); });
+    loading = read().then(() => { loading = null; onTouch(""); if (again) { again = false; load(); } },
+      () => { loading = null; again = false; if (!over) { onTouch("lostTouch"); setTimeout(load, RETRY_MS); } });
   }
   const KEPT = ["id", "prompt", "inputs", "meta", "place", "haystack"];
   function change(entries) {
@@ -54,7 +54,7 @@ FLUXBATCH.served = (() => {
   function connect() {
     source?.close();
     source = new EventSource("events");
-    source.addEventListener("open", () => { onTouch(""); load(); });
+    source.addEventListener("open", load);
     source.addEventListener("resync", load);
     source.addEventListener("jobs", ({ data }) => { const told = JSON.parse(data); if (loading) early.push(told); else change(told); });
     for (const [name, all] of hearers) source.addEventListener(name, ({ data }) => { for (const hear of all) hear(JSON.parse(data)); });
@@ -66,8 +66,8 @@ FLUXBATCH.served = (() => {
   }
   // A tab that nobody sees holds no connection: browsers have six for a host.
   document.addEventListener("visibilitychange", () => { if (over) return; if (document.hidden) source?.close(); else connect(); });
-  setInterval(async () => {
-    if (begun && !over && !document.hidden && document.getElementById("summary").open) FLUXBATCH.page.plot((await (await get("about")).json()).timeline);
+  setInterval(() => {
+    if (begun && !over && !document.hidden && document.getElementById("summary").open) get("about").then((answer) => answer.json()).then((about) => FLUXBATCH.page.plot(about.timeline), () => {});
   }, PLOTS_MS);
   return {
     post, get, change, connect,
