@@ -48,6 +48,7 @@ class S3Server:
         objects: by key.
         asked: all requests, refused ones too.
         conditional: hold to If-None-Match and If-Match on PUT; else ignore them.
+        refuses_conditions: refuse such requests instead.
         opaque: give ETags that are no digests, as for encrypted objects.
         fault: says of a request what goes wrong with it: a status, seconds to wait, or "cut".
         before_put: may change a request once it is found to be in order.
@@ -59,6 +60,7 @@ class S3Server:
         self.objects: dict[str, Kept] = {}
         self.asked: list[Asked] = []
         self.conditional = True
+        self.refuses_conditions = False
         self.opaque = False
         self.fault: Callable[[Asked], int | float | str | None] = lambda _: None
         self.before_put: Callable[[Asked], None] = lambda _: None
@@ -123,6 +125,8 @@ class S3Server:
     def _put(self, asked: Asked, body: bytes) -> web.Response:
         self.before_put(asked)
         there, headers = self.objects.get(asked.key), asked.headers
+        if self.refuses_conditions and not headers.keys().isdisjoint({"if-match", "if-none-match"}):
+            return _error(501, "NotImplemented")
         if self.conditional:
             if headers.get("if-none-match") == "*" and there is not None:
                 return _error(412, "PreconditionFailed")

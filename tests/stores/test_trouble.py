@@ -115,9 +115,12 @@ def test_what_is_there_already_is_an_error_before_anything_is_sent(api: Api, ser
     assert not api.sim.calls
 
 
-def test_a_store_without_conditions_is_looked_at_first(api: Api, server: S3Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_store_without_conditions_is_looked_at_first(
+    api: Api, server: S3Server, tmp_path: Path, *, refuses: bool
+) -> None:
     """As Alibaba's, by its own variables."""
-    server.conditional = False
+    server.conditional, server.refuses_conditions = False, refuses
     api.env |= {"OSS_ENDPOINT": server.endpoint, "OSS_ACCESS_KEY_ID": KEY, "OSS_ACCESS_KEY_SECRET": SECRET}
     manifest = write_rows(tmp_path / "jobs.jsonl", 4)
     done = run(api, manifest, out="oss://pictures/shop")
@@ -213,15 +216,16 @@ def test_a_chain_takes_its_image_from_the_store(api: Api, server: S3Server, tmp_
 
 
 # ------------------------------------------------------------------------------------------------- the sink by itself
+@pytest.mark.parametrize("refuses", [True, False])
 @pytest.mark.parametrize("conditional", [True, False])
 async def test_a_probe_finds_out_what_a_store_holds_to(
-    server: S3Server, tmp_path: Path, blockbuster: BlockBuster, *, conditional: bool
+    server: S3Server, tmp_path: Path, blockbuster: BlockBuster, *, conditional: bool, refuses: bool
 ) -> None:
     blockbuster.deactivate()
-    server.conditional = conditional
+    server.conditional, server.refuses_conditions = conditional, refuses
     bucket = make_sink(PLACE, tmp_path).bucket
     await probe(bucket)
-    assert (bucket.creates, bucket.updates) == (conditional, conditional)
+    assert (bucket.creates, bucket.updates) == (conditional and not refuses, conditional and not refuses)
     assert not server.objects
 
 

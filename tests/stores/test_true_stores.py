@@ -196,10 +196,10 @@ def test_a_night_killed_twice(place: Place, tmp_path: Path) -> None:
                 child.kill()
             api.settle()
         done = run(api, place, manifest, "state")
+        for _ in range(5):
+            if done.code:  # what was maybe billed twice over, by the faults; each asking allows one more
+                done = run(api, place, manifest, "state", "--retry", "unknown_outcome")
         lines = lines_of(tmp_path / "state")
-        if done.code:
-            done = run(api, place, manifest, "state", "--retry", "unknown_outcome")
-            lines = lines_of(tmp_path / "state")
         assert (done.code, done.summary["stored"]) == (0, 200), done.err
         for line in lines:
             data = place.read(f"night of {tmp_path.name}/{line['file']}")

@@ -116,7 +116,7 @@ class Bucket:
         except Conflict:
             return None
         except StorageError as error:
-            if isinstance(error.__cause__, Exception) and is_unsupported(error.__cause__):
+            if is_unsupported(error):
                 return None
             raise
 

@@ -68,9 +68,9 @@ def no_credentials(address: StoreAddress) -> UsageError:
     return UsageError(f"{address}: there are no credentials for it", remedy=f"set {_VARIABLES[address.scheme]}")
 
 
-def is_unsupported(error: Exception) -> bool:
+def is_unsupported(error: StorageError) -> bool:
     """Whether a store says that it can't do what was asked, whatever the circumstances."""
-    text = str(error)
+    text = str(error.__cause__)
     found = _STATUS.search(text)
     return (found is not None and found[1] in {"400", "405", "501"}) or "NotImplemented" in text
 

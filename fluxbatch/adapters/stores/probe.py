@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.adapters.stores.bucket import Seen
+from fluxbatch.adapters.stores.faults import is_unsupported
 from fluxbatch.errors import StorageError
 
 if TYPE_CHECKING:
@@ -26,17 +27,28 @@ async def probe(bucket: Bucket) -> None:
     """
     name, data = f".fluxbatch-probe-{secrets.token_hex(8)}", b"fluxbatch was here\n"
     bucket.creates = bucket.updates = True
-    written = await bucket.put(name, data, instead_of=None, mime="text/plain", said=_SAID)
+    written = await _write(bucket, name, data)
     try:
         found = await bucket.read(name)
         read = b"" if found is None else b"".join([piece async for piece in found[1]])
         if found is None or read != data or found[0].metadata.get("fluxbatch") != _SAID["fluxbatch"]:
             raise StorageError(f"{bucket.address}: what was just written reads otherwise", remedy=_DOUBTFUL)
-        creates = await bucket.attempt(name, data, instead_of=None) is None
+        creates = bucket.creates and await bucket.attempt(name, data, instead_of=None) is None
         bucket.updates = await _updates(bucket, name, written if creates else found[0].seen)
         bucket.creates = creates
     finally:
         await bucket.delete(name)
+
+
+async def _write(bucket: Bucket, name: str, data: bytes) -> Seen:
+    """The first object; a store that refuses conditions altogether gets it without one."""
+    try:
+        return await bucket.put(name, data, instead_of=None, mime="text/plain", said=_SAID)
+    except StorageError as error:
+        if not is_unsupported(error):
+            raise
+        bucket.creates = False
+        return await bucket.put(name, data, instead_of=None, mime="text/plain", said=_SAID)
 
 
 async def _updates(bucket: Bucket, name: str, written: Seen) -> bool:
