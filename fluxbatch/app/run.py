@@ -5,30 +5,32 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.app.aftermath import Aftermath
+from fluxbatch.app.agreement import agree
 from fluxbatch.app.calendar import Calendar
+from fluxbatch.app.calls import in_thread, tell
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.interrupt import Interrupter
-from fluxbatch.app.keyless import key_missing, lacks_key, refuse_keyless
+from fluxbatch.app.keyless import lacks_key, refuse_keyless
 from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.meter import Meter, check_metrics_file
-from fluxbatch.app.overlays import Remaking, find_rejected, lay_over
+from fluxbatch.app.onlookers import Onlookers
+from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.request import CALLED_OFF
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
-from fluxbatch.app.survey import Survey
-from fluxbatch.app.taking_in import check, gate, take_in
+from fluxbatch.app.taking_in import check, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, UsageError
+from fluxbatch.errors import FluxbatchError, Interrupted, StorageError
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
@@ -41,18 +43,14 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.engine import Desk
-    from fluxbatch.model.summary import Progress, Summary
+    from fluxbatch.model.summary import Summary
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
 
 __all__ = ["RunOutcome", "run"]
 
-T = TypeVar("T")
-
 _RESCUE_S: Final = 60.0
 """how long images that earlier runs paid for are fetched before anything is planned; what remains goes on beside it"""
-_SHOWN_WARNINGS: Final = 20
-_PAGE_EVERY_S: Final = 0.5
 
 
 class RunOutcome:
@@ -111,14 +109,14 @@ class _Run:
 
     async def go(self) -> RunOutcome:
         request = self._request
-        self._calendar = await _in_thread(partial(Calendar.of, request.settings))
+        self._calendar = await in_thread(partial(Calendar.of, request.settings))
         if request.metrics_file is not None:
-            await _in_thread(partial(check_metrics_file, request.metrics_file))
+            await in_thread(partial(check_metrics_file, request.metrics_file))
         if request.settings.wait and not lacks_key(request):  # which is told at once
             await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
-            paths, known = await _in_thread(partial(self._stage, intake))
+            paths, known = await in_thread(partial(self._stage, intake))
             if not known and lacks_key(request):
                 await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
@@ -146,7 +144,7 @@ class _Run:
             if request.simulate:
                 api = await stack.enter_async_context(simulated_api(paths.simulator))
                 base_url, key = api.base_url, api.key
-            known = await _in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
+            known = await in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
             desk = await stack.enter_async_context(
                 compose(
                     request,
@@ -176,8 +174,8 @@ class _Run:
                 await self._carry(desk)
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
-                    await _in_thread(partial(check, intake, request, self._findings))
-                quote = await self._plan(intake, folder, desk)
+                    await in_thread(partial(check, intake, request, self._findings))
+                quote = await agree(request, intake, self._findings, folder, desk, self._calendar)
                 desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
@@ -187,7 +185,7 @@ class _Run:
             summary = await self._work(engine, desk, quote, folder, intake)
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
-                await _in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
+                await in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
             if request.hooks.settled is not None:
                 await request.hooks.settled(Aftermath(summary, paths.out, intake.unusable, folder.ledger, intake))
             return RunOutcome(summary, paths)
@@ -211,45 +209,13 @@ class _Run:
             now = self._clock.now()
             desk.budget.recall(await desk.ledger.runs(desk.budget.allowance.begins(now)), now)
 
-    async def _plan(self, intake: Intake, folder: HeldFolder, desk: Desk) -> Quote:
-        """Decide, ask, and write the plan down."""
-        request, hooks = self._request, self._request.hooks
-        survey = Survey(intake, folder.ledger, folder.sink, request.settings, self._run_id)
-        remaking = Remaking(intake)
-        quote = await survey.quote(self._findings, remaking.note)
-        gate(intake, request, self._findings)
-        if hooks.warn is not None and (self._findings.warnings or self._findings.errors):
-            problems = self._findings.first(_SHOWN_WARNINGS)
-            _tell(hooks.warn, problems, self._findings.warnings + self._findings.errors)
-        if request.expect_digest and quote.digest != request.expect_digest:
-            raise UsageError(
-                f"the plan is not the one that was reviewed: its digest is {quote.digest}, not {request.expect_digest}",
-                remedy="look at it again with fluxbatch plan; nothing was sent",
-            )
-        if quote.make and lacks_key(request):
-            raise key_missing(quote)
-        cap = "--budget" if request.settings.budget else "--max-cost"
-        if quote.unpriced and (request.settings.budget or request.settings.max_cost_usd is not None):
-            raise UsageError(
-                f"{cap} can't be kept: {quote.unpriced} images are of a model without a known price",
-                remedy=f"name its price with --price MODEL=USD, or leave {cap} out",
-            )
-        if quote.make and self._calendar.window is not None and self._calendar.is_closed(self._clock):
-            # now, and not only once it runs: what nobody was asked about must not be sent
-            desk.ask_to_stop(self._calendar.window.stop(self._clock.now()))
-        elif hooks.confirm is not None:
-            await _in_thread(partial(hooks.confirm, quote))
-        await remaking.put_on_record(request, folder.paths, folder.sink)
-        await survey.enlist(folder.ledger)
-        return quote
-
     async def _work(self, engine: Engine, desk: Desk, quote: Quote, folder: HeldFolder, intake: Intake) -> Summary:
         hooks, settings = self._request.hooks, self._request.settings
         if settings.max_runtime_s is not None:
             desk.ends_at = self._begun + settings.max_runtime_s
         quote.carried_usd = desk.budget.carried
         if hooks.started is not None:
-            _tell(hooks.started, folder.paths.place, quote)
+            tell(hooks.started, folder.paths.place, quote)
         desk.note(
             RunStarted(
                 at=self._clock.now(),
@@ -260,28 +226,24 @@ class _Run:
                 simulated=self._request.simulate,
             )
         )
+        watch = Watch(engine, desk, quote, simulated=self._request.simulate)
+        onlookers = Onlookers(hooks, watch, self._meter)
+        if hooks.page is not None:
+            tell(hooks.page.begin, folder.paths, self._run_id, self._stopper())
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             async with anyio.create_task_group() as tasks:
-                watch = Watch(engine, desk, quote, simulated=self._request.simulate)
-                if hooks.progress is not None:
-                    tasks.start_soon(_tell_progress, hooks.progress, hooks.progress_every_s, watch)
-                if hooks.page is not None:
-                    _tell(hooks.page.begin, folder.paths, self._run_id, self._stopper())
-                    tasks.start_soon(_tell_progress, hooks.page.show, _PAGE_EVERY_S, watch)
-                if self._meter is not None:
-                    tasks.start_soon(self._meter.write_now_and_then, quote.make)
+                onlookers.start(tasks, make=quote.make)
                 await engine.run()
                 tasks.cancel_scope.cancel()
-                if hooks.page is not None:
-                    _tell(hooks.page.show, watch.look())
+                onlookers.end()
         settlement = Settlement(
             desk=desk,
             quote=quote,
             folder=folder,
             unusable=intake.unusable,
             simulated=self._request.simulate,
-            locks=await _in_thread(partial(intake.locks_of, folder.paths.out)),
+            locks=await in_thread(partial(intake.locks_of, folder.paths.out)),
         )
         summary: Summary | None = None
         with anyio.CancelScope(shield=True):
@@ -310,24 +272,7 @@ class _Run:
         return stop
 
 
-async def _tell_progress(tell: Callable[[Progress], None], every_s: float, watch: Watch) -> None:
-    while True:
-        await anyio.sleep(every_s)
-        _tell(tell, watch.look())
-
-
 def _promised_s(quote: Quote) -> float:
     """Seconds that the slowest model of a plan promises to take at most."""
     known = known_models()
     return max((known[model].latency_s if model in known else 0.0 for model in quote.models), default=0.0)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run what blocks; a signal doesn't wait for it."""
-    return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
-
-
-def _tell(hook: Callable[..., None], *facts: object) -> None:
-    """Tell the caller; one that can't listen any more (a closed pipe, a full disk) must not end a run."""
-    with suppress(Exception):
-        hook(*facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +13,8 @@ from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, 
 from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
 from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
-from fluxbatch.cli.serving import serve_option, tell_broken, tell_link
+from fluxbatch.cli.serving import serve_option, tell_broken
+from fluxbatch.cli.telling import display_for, hooks_for, page_for
 from fluxbatch.errors import FluxbatchError, UsageError
 from fluxbatch.model.address import is_store_address
 
@@ -22,16 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fluxbatch.app.live import LivePage
-    from fluxbatch.cli.display import Display
     from fluxbatch.settings import Settings
-    from fluxbatch.telemetry.logs import LogFormat
 
 __all__ = ["run"]
-
-_LIVE_EVERY_S: Final = 0.25
-_TERMINAL_EVERY_S: Final = 2.0
-_LOG_EVERY_S: Final = 10.0
 
 _HELP: Final = """Make what is missing. To resume a run that was stopped, give the same command again.
 
@@ -141,8 +134,8 @@ def run(**options: Any) -> int:
         )
     run_id = new_run_id()
     reports, notifier = CiReports(options["junit"]), Notifier(options)
-    display = _display(options)
-    page = _page(options)
+    display = display_for(options)
+    page = page_for(options)
     request = request_of(
         options,
         run_id=run_id,
@@ -152,7 +145,7 @@ def run(**options: Any) -> int:
         expect_digest=options["expect_digest"],
         download_proxy=options["download_proxy"],
         metrics_file=options["metrics_file"],
-        hooks=_hooks(options, run_id, display, page, reports),
+        hooks=hooks_for(options, run_id, display, page, reports),
     )
     try:
         outcome = anyio.run(run_request, request)
@@ -209,68 +202,6 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
-def _display(options: dict[str, Any]) -> Display | None:
-    """A live display, where a person watches a terminal that can show one."""
-    import os
-
-    plain = options["quiet"] or options["log_format"] != "text" or os.environ.get("CI", "") not in {"", "false", "0"}
-    if plain or not sys.stderr.isatty() or os.environ.get("TERM", "") in {"", "dumb", "unknown"}:
-        return None
-    from fluxbatch.cli.display import Display
-
-    return Display()
-
-
-def _page(options: dict[str, Any]) -> LivePage | None:
-    """The live page, served from here on. Its link is told also where it is quiet: there is no other way in."""
-    if options["serve"] is None:
-        return None
-    from fluxbatch.app.live import LivePage
-
-    page = LivePage(options["serve"])
-    page.open()
-    tell_link(page.link, is_open=page.is_open, as_json=options["log_format"] == "json")
-    return page
-
-
-def _hooks(
-    options: dict[str, Any], run_id: str, display: Display | None, page: LivePage | None, reports: CiReports
-) -> Any:
-    from fluxbatch.app.request import Hooks
-    from fluxbatch.cli.talk import Talk
-    from fluxbatch.telemetry.logs import LogObserver, make_logger
-
-    form: LogFormat = options["log_format"]
-    verbosity = 0 if options["quiet"] else 1 + options["verbose"]
-    terminal = sys.stderr.isatty()
-    logger = make_logger(
-        display or sys.stderr, form=form, verbosity=verbosity, colors=terminal and not _no_colour(), run_id=run_id
-    )
-    log = LogObserver(logger, form=form)
-    talk = Talk(
-        logger,
-        log,
-        form=form,
-        yes=options["yes"],
-        free=options["simulate"],
-        max_cost=options["max_cost"],
-        run_id=run_id,
-        capped=bool(options["budget"]),
-    )
-    return Hooks(
-        observers=[log] if page is None else [log, page],
-        page=page,
-        confirm=talk.confirm,
-        warn=None if options["quiet"] else talk.warn,
-        waiting=talk.waiting,
-        started=talk.started,
-        progress=talk.progress if display is None else display.show,
-        progress_every_s=_LIVE_EVERY_S if display is not None else _TERMINAL_EVERY_S if terminal else _LOG_EVERY_S,
-        settled=reports.settled if reports.wanted else None,
-        signals=True,
-    )
-
-
 def _write_report(paths: Any, *, quiet: bool) -> None:
     """After the run has been settled: a page that can't be written changes nothing of what it came to."""
     import anyio
@@ -288,12 +219,6 @@ def _write_report(paths: Any, *, quiet: bool) -> None:
     if words:
         with suppress(OSError):
             click.echo(words, err=True)
-
-
-def _no_colour() -> bool:
-    import os
-
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _show(summary: Any, out: Path | str, *, as_json: bool, words: bool, aside: bool) -> None:
