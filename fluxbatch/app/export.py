@@ -79,8 +79,6 @@ def open_destination(asked: str, paths: Paths) -> Destination:
         raise UsageError("--to is empty", remedy="name a folder")
     if _SCHEME.match(asked):
         raise UsageError(f"--to {clean(asked)}: only local folders are known", remedy="name a folder")
-    if paths.store is not None:
-        raise UsageError(f"the images are in {paths.store}, not in a local folder", remedy="copy them from there")
     root = Path(asked).absolute()
     if root.resolve().is_relative_to(paths.out.resolve()):
         raise UsageError(f"--to {asked} is in the output folder", remedy="name a folder elsewhere")

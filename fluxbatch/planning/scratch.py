@@ -19,7 +19,7 @@ __all__ = ["Clash", "Scratch", "StagedRow", "among", "translated"]
 
 _BUFFER: Final = 500
 _MOST_VARIABLES: Final = 500
-_CACHE_KB: Final = 4096
+_CACHE_KB: Final = 1024
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import replace
 from enum import IntEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -98,8 +99,8 @@ class MemoryLedger:
         """The runs that may have gone on after a moment, the oldest first."""
         await self._commit()
         rows = list(self._runs.values())
-        nexts: list[float | None] = [*(row.started_at for row in rows[1:]), None]
-        over_at = [row.ended_at if row.ended_at is not None else after for row, after in zip(rows, nexts, strict=True)]
+        nexts = [row.started_at for row in rows[1:]]
+        over_at = [after if row.ended_at is None else row.ended_at for row, after in zip_longest(rows, nexts)]
         return [row for row, over in zip(rows, over_at, strict=True) if over is None or over >= since]
 
     async def recall(self, job_ids: Sequence[str]) -> dict[str, Record]:

@@ -153,9 +153,10 @@ class Live:
         """What is written from now on, up to these words and with them."""
         since = len(self.screen)
         while words not in self.screen[since:]:
-            piece = os.read(self._mine, 4096)
-            assert piece
-            self.screen += piece
+            try:
+                self.screen += os.read(self._mine, 4096)
+            except OSError:  # the other side is closed
+                raise AssertionError(f"never {words!r} in {self.screen[since:].decode(errors='replace')}") from None
         return self.screen[since:]
 
     def end(self) -> int:

@@ -52,7 +52,7 @@ PRAGMAS: Final = (
     # checkpointed, which happens as it grows, at the start of a run and at its end
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -8000",
+    "PRAGMA cache_size = -1000",
     "PRAGMA busy_timeout = 10000",
     "PRAGMA wal_checkpoint(TRUNCATE)",
 )
