@@ -19,7 +19,7 @@ import pytest
 from tests.app.stage import Api, command, serving, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 # Opening the terminal in a session without one makes it the controlling one, which Ctrl-C needs.
@@ -125,6 +125,11 @@ def test_a_run_is_shown_live(api: Api, tmp_path: Path) -> None:
     assert screen.rindex("\x1b[?25h") < screen.index("60 images: 60 made")
 
 
+def _without_size(environment: Mapping[str, str]) -> dict[str, str]:
+    """A test's process may say how large its own terminal is."""
+    return {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
+
+
 class Live:
     """A run at a terminal of 80 columns, watched while it goes."""
 
@@ -135,7 +140,7 @@ class Live:
         self._process = subprocess.Popen(
             [sys.executable, "-c", script, *command("run", "jobs.jsonl", "--yes", *args)],
             cwd=cwd,
-            env={**os.environ, **api.environment, "TERM": "xterm", "CI": ""},
+            env=_without_size(os.environ) | api.environment | {"TERM": "xterm", "CI": ""},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
