@@ -71,7 +71,7 @@ demo: .venv/.ready-run ## Make the images of jobs/demo.yaml on the built-in simu
 
 # Side by side: most of their time they wait for sockets, disks and processes. Fewer of the slow ones: some fill a core.
 test: .venv/.ready ## Run the tests, but for those that take their time
-	@$(PYTEST) -q -m 'not slow' -n 3 --dist worksteal
+	@$(PYTEST) -q -m 'not slow' -n 4 --dist worksteal
 
 test-slow: .venv/.ready ## Run the tests that take their time: memory, crashes, large manifests
 	@$(PYTEST) -q -m slow -n 2 --dist worksteal

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 expect.set_options(timeout=20_000)  # of a busy machine
 JOBS = [f"n-{n}" for n in range(40)]
 NAME = "Ann <b>'\"</b> שלום"

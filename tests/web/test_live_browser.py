@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.app.stage import Child
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 FRAMES = """() => new Promise((done) => {
   const times = [], end = performance.now() + 3000;
   let last = performance.now(), at = 0;
