@@ -33,9 +33,8 @@ def all_faults(jobs: int, seed: int) -> Faults:
     return Faults(rates=rates, schedule=schedule, seed=seed, window_s=0.5, stall_s=1, slow_s=1)
 
 
-@pytest.mark.parametrize(
-    ("jobs", "seed"), [(60, 1), pytest.param(500, 2, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "seed"), [(60, 1), pytest.param(500, 2, marks=pytest.mark.timeout(300))])
 def test_everything_lands_that_can_and_the_account_frames_the_bill(tmp_path: Path, jobs: int, seed: int) -> None:
     write_rows(tmp_path / "jobs.jsonl", jobs, models=MODELS)
     out = tmp_path / "jobs-out"

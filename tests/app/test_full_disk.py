@@ -163,6 +163,7 @@ def slow(tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
+@pytest.mark.slow
 def test_below_the_floor_nothing_is_sent_and_what_is_paid_for_lands(slow: Api, disk: SmallDisk, tmp_path: Path) -> None:
     slow.via, out, where = disk.via, disk.path / "out", ("-o", disk.inside / "out")
     with at_work(slow, tmp_path, out, *where) as child:
@@ -206,6 +207,7 @@ def test_a_full_disk_tears_no_line_of_the_events(disk: SmallDisk) -> None:
     assert len(set(lines)) == 1
 
 
+@pytest.mark.slow
 def test_who_leaves_a_full_disk_finds_everything_again(slow: Api, disk: SmallDisk, tmp_path: Path) -> None:
     slow.via, out, where = disk.via, disk.path / "out", ("-o", disk.inside / "out")
     with at_work(slow, tmp_path, out, *where) as child:
@@ -289,6 +291,7 @@ def test_a_folder_that_is_deleted_ends_the_run_when_the_last_url_is_dead(tmp_pat
         assert ran.summary["stop_reason"] == "storage"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["jobs-out/.fluxbatch", "state"])
 def test_who_leaves_a_folder_that_was_deleted_gets_out_in_order(slow: Api, tmp_path: Path, state: str) -> None:
     out = tmp_path / "jobs-out"

@@ -118,6 +118,7 @@ def test_where_there_is_no_folder(tmp_path: Path) -> None:
     assert run_command("gc", "photos", cwd=tmp_path).code == 2
 
 
+@pytest.mark.slow
 def test_what_is_owed_is_fetched_after_it(tmp_path: Path) -> None:
     """A run that died with an image paid for loses nothing to it."""
     stalls = Faults(schedule={"download-stall": frozenset({1})})

@@ -75,6 +75,7 @@ def test_it_tells_of_the_run_to_its_end(slow_api: Api, tmp_path: Path) -> None:
     assert told(seen, "run")[-1] == {"phase": "ended", "exit_code": 0, "stop_reason": ""}
 
 
+@pytest.mark.slow
 def test_failures_come_with_their_remedy(tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 12)
     faults = Faults.from_specs(["moderation@2"])
@@ -109,6 +110,7 @@ def test_the_button_does_what_ctrl_c_does(slow_api: Api, tmp_path: Path) -> None
     assert again.summary["stored"] >= ran.summary["stored"]
 
 
+@pytest.mark.slow
 def test_pressed_again_it_doesnt_end_what_is_in_flight(tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 20)
     with (
@@ -123,6 +125,7 @@ def test_pressed_again_it_doesnt_end_what_is_in_flight(tmp_path: Path) -> None:
     assert ran.summary["stored"] == ran.summary["charged"] == ran.summary["requests"] > 0
 
 
+@pytest.mark.slow
 def test_readers_who_take_nothing_change_nothing(api: Api, tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 150)
     with watched(api, tmp_path, "--json") as (child, visitor):
@@ -182,6 +185,7 @@ def test_a_signal_ends_it_with_its_page(slow_api: Api, tmp_path: Path) -> None:
     assert told(seen, "run")[-1]["exit_code"] == 143
 
 
+@pytest.mark.slow
 def test_thumbnails_are_kept_where_gc_finds_them(slow_api: Api, tmp_path: Path) -> None:
     photos_into(tmp_path, "cup.png")
     (tmp_path / "jobs.jsonl").write_text(json.dumps({"id": "a", "prompt": "x", "images": ["cup.png"]}))

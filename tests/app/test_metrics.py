@@ -58,6 +58,7 @@ def test_what_a_run_came_to(api: Api, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+@pytest.mark.slow
 def test_while_it_lives(tmp_path: Path) -> None:
     page = tmp_path / "run.prom"
     with serving(tmp_path / "api", latency_s=20) as api:

@@ -152,6 +152,7 @@ def test_answers_of_every_kind(tmp_path: Path, sent: bytes, code: int) -> None:
     assert all(len(check["message"]) < 500 for check in found(ran).values())
 
 
+@pytest.mark.slow
 def test_a_proxy_is_named_without_its_credentials(tmp_path: Path) -> None:
     with answering(always(answer(MODELS))) as server:
         place = f"127.0.0.1:{server.port}"

@@ -199,6 +199,7 @@ def test_any_text_is_itself_as_a_scalar(text: str) -> None:
         assert document == {"a": text, "b": ["x", text], "c": {text: 1}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_of_photos_folders_and_columns(here: Path, name: str) -> None:
     folder = here / f"of {name}"

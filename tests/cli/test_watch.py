@@ -59,6 +59,7 @@ def test_a_run_that_has_ended_is_shown_once(slow: Api, tmp_path: Path) -> None:
     assert "\x1b" not in ran.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args",
     [

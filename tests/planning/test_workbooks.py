@@ -66,6 +66,7 @@ def value(place: str) -> str:
     return f'<c r="{place}" t="str"><v>x</v></c>'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", [3 << 30, 0, 500], ids=["gigabytes", "the truth", "a lie"])
 def test_a_bomb_is_refused_by_its_size(desk: Desk, claim: int) -> None:
     write_book(desk.folder / "a.xlsx", [HEADER, *[MEGABYTE] * 150], claim=claim)
@@ -115,6 +116,7 @@ def test_a_cell_that_is_nowhere_is_told(desk: Desk, place: str) -> None:
     assert taken_line(desk).startswith(f"a.xlsx: error: is not a workbook of Excel: {place!r} is no place in a sheet")
 
 
+@pytest.mark.slow
 def test_a_long_sheet_is_looked_at_across_its_pieces(desk: Desk) -> None:
     rows = (f'<row r="{row}">{value(f"A{row}")}</row>' for row in range(2, 100_000))
     write_book(desk.folder / "a.xlsx", [HEADER, *rows, f'<row r="999999">{value("XFD999999")}</row>'])

@@ -74,6 +74,7 @@ def many_jobs(folder: Path) -> Path:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_hostile_prompts_are_text(page: Page, report: Path) -> None:
     page.goto(report.as_uri())
     for number, prompt in enumerate(HOSTILE):
@@ -84,6 +85,7 @@ def test_hostile_prompts_are_text(page: Page, report: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_search_filters_keyboard_chain_and_swipe(page: Page, report: Path) -> None:
     page.goto(report.as_uri())
     assert len(ids(page)) == 10
@@ -129,6 +131,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_flags_are_badges_filters_and_lead_to_the_twin(page: Page, odd: Path) -> None:
     page.goto(odd.as_uri())
     assert page.locator(".badge").count() == 5
@@ -152,6 +155,7 @@ def test_flags_are_badges_filters_and_lead_to_the_twin(page: Page, odd: Path) ->
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_without_flags_there_is_no_filter_for_them(page: Page, report: Path) -> None:
     page.goto(report.as_uri())
     assert page.locator("#model").is_visible()

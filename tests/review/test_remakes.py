@@ -393,6 +393,7 @@ def test_a_broken_line_is_named_before_anything_is_sent(api: Api, tmp_path: Path
     assert not api.sim.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [2, pytest.param(6, marks=[pytest.mark.slow, pytest.mark.timeout(120)])])
 def test_killed_in_the_middle_nothing_is_paid_twice(tmp_path: Path, kills: int) -> None:
     count = 12
