@@ -69,7 +69,7 @@ def system_calls(api: Api, folder: Path, jobs: int) -> int:
         pytest.param(python_calls, 1900, id="calls in Python"),
         pytest.param(
             system_calls,
-            48,
+            60,
             id="calls of the system",
             marks=pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which .ci/run installs"),
         ),
