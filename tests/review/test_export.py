@@ -196,6 +196,7 @@ def test_images_in_an_object_store_are_brought_from_there(api: Api, tmp_path: Pa
         assert files(to) == {line["file"]: line["sha256"] for line in results(state)}
         server.objects.pop("shop/job-001.jpg")
         again = run_command("export", state, "--to", tmp_path / "again", "--json", cwd=tmp_path, env=api.environment)
+        assert again.code == 1, (again.code, again.err)
         assert [one["file"] for one in facts(again)["refused"]] == ["job-001.jpg"]
     assert not list((tmp_path / "temporary").iterdir())
 
