@@ -16,10 +16,11 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.disk.delivery import FolderDestination
-from fluxbatch.adapters.stores import PhotoCache
+from fluxbatch.adapters.stores import PhotoCache, StoreDestination, open_bucket
 from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.review import Standing
 from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError
+from fluxbatch.model.address import StoreAddress
 from fluxbatch.ports import Delivered
 from fluxbatch.telemetry.redact import clean
 
@@ -68,8 +69,8 @@ class Exported:
         return {"copied": self.copied, "there": self.there, "left_out": self.left_out, "refused": refused}
 
 
-def open_destination(asked: str, paths: Paths) -> Destination:
-    """The place that ``--to`` names. Blocks.
+def open_destination(asked: str, paths: Paths, *, simulated: bool = False, ca_file: Path | None = None) -> Destination:
+    """The place that ``--to`` names: a folder, or an object store. Blocks.
 
     Raises:
         UsageError: it is none that images can be delivered to.
@@ -78,13 +79,23 @@ def open_destination(asked: str, paths: Paths) -> Destination:
     if not asked.strip():
         raise UsageError("--to is empty", remedy="name a folder")
     if _SCHEME.match(asked):
-        raise UsageError(f"--to {clean(asked)}: only local folders are known", remedy="name a folder")
+        return _open_store(asked, paths, simulated=simulated, ca_file=ca_file)
     root = Path(asked).absolute()
     if root.resolve().is_relative_to(paths.out.resolve()):
         raise UsageError(f"--to {asked} is in the output folder", remedy="name a folder elsewhere")
     if root.exists() and not root.is_dir():
         raise UsageError(f"--to {asked} is no folder", remedy="name another one")
     return FolderDestination(root)
+
+
+def _open_store(asked: str, paths: Paths, *, simulated: bool, ca_file: Path | None) -> StoreDestination:
+    try:
+        address = StoreAddress.parse(asked)
+    except ValueError as error:
+        raise UsageError(f"--to {clean(asked)}: {error}", remedy="name a folder, or s3://bucket/prefix") from None
+    if paths.store == address:
+        raise UsageError(f"--to {address}: the images are there already", remedy="name another place")
+    return StoreDestination(open_bucket(address, ca_file=ca_file), "simulated" if simulated else "live")
 
 
 async def export_images(

@@ -30,6 +30,7 @@ Without OUT it is this folder, or the only output folder below it.
 \b
   fluxbatch export jobs-out --approved --to ~/delivery
   fluxbatch export jobs-out --to ~/delivery                  all images that are there
+  fluxbatch export jobs-out --approved --to s3://shop/pictures
   fluxbatch export jobs-out --table results.xlsx             or .csv, .parquet
 """
 
@@ -37,7 +38,7 @@ Without OUT it is this folder, or the only output folder below it.
 @click.command(help=_HELP, short_help="deliver images, or a table of results")
 @click.argument("out", required=False, type=click.Path(path_type=Path))
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in OUT.")
-@click.option("--to", metavar="DIR", help="Where images are copied to, under their names.")
+@click.option("--to", metavar="DIR|URL", help="A folder, or s3://bucket/prefix (oss gs az): images are copied there.")
 @click.option("--approved", is_flag=True, help="With --to: only images that are approved (`fluxbatch review`).")
 @click.option("--table", type=click.Path(path_type=Path), metavar="FILE", help="Write a .csv, .xlsx or .parquet.")
 @click.option(
@@ -45,7 +46,7 @@ Without OUT it is this folder, or the only output folder below it.
     envvar="FLUXBATCH_CA_FILE",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="With --to, where images are in an object store: certificates to trust beside the system's.",
+    help="With --to, for object stores: certificates to trust beside the system's.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
@@ -92,7 +93,10 @@ async def _deliver(paths: Paths, options: dict[str, Any]) -> Exported:
     from fluxbatch.app.review import open_reviews
 
     async with open_reviews(paths) as reviews:
-        destination = await anyio.to_thread.run_sync(partial(open_destination, options["to"], paths))
+        opening = partial(
+            open_destination, options["to"], paths, simulated=reviews.simulated, ca_file=options["ca_file"]
+        )
+        destination = await anyio.to_thread.run_sync(opening)
         same = {name: options[name] for name in ("approved", "force", "ca_file")}
         return await export_images(reviews, destination, **same)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import subprocess
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from fluxbatch.adapters.disk.delivery import FolderDestination
 from fluxbatch.model.job import Stored
 from fluxbatch.ports import Delivered
 from tests.app.stage import command, jobs_into, results, run_command, sha256, wait_for, write_rows
-from tests.stores.s3server import s3_serving
+from tests.stores.s3server import Kept, s3_serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,7 +165,8 @@ def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(o
         ([], "nothing to export"),
         (["--approved", "--table", "new.csv"], "--approved is about images"),
         (["--to", ""], "--to is empty"),
-        (["--to", "s3://me:secret@bucket/x?key=secret"], "only local folders are known"),
+        (["--to", "s3://me:secret@bucket/x?key=secret"], "--to s3://"),
+        (["--to", "ftp://bucket/x"], "--to ftp://"),
         (["--to", "jobs-out/mine"], "is in the output folder"),
         (["--to", "jobs.jsonl"], "is no folder"),
         (["--table", "there.csv"], "is there already"),
@@ -193,8 +196,43 @@ def test_images_in_an_object_store_are_brought_from_there(api: Api, tmp_path: Pa
         assert files(to) == {line["file"]: line["sha256"] for line in results(state)}
         server.objects.pop("shop/job-001.jpg")
         again = run_command("export", state, "--to", tmp_path / "again", "--json", cwd=tmp_path, env=api.environment)
+        assert again.code == 1, (again.code, again.err)
         assert [one["file"] for one in facts(again)["refused"]] == ["job-001.jpg"]
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_images_are_delivered_into_an_object_store(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 3)
+    assert api.run("jobs.jsonl", cwd=tmp_path).code == 0
+    out, address = tmp_path / "jobs-out", "s3://pictures/shop"
+    digests = {line["file"]: line["sha256"] for line in results(out)}
+    with s3_serving() as server:
+        environment = api.environment | server.environment
+
+        def to_store(*args: str) -> Ran:
+            return run_command("export", out, "--to", address, "--json", *args, cwd=tmp_path, env=environment)
+
+        def there() -> dict[str, str]:
+            names = (name for name in server.objects if name.startswith("shop/"))
+            return {name[5:]: hashlib.sha256(server.objects[name].data).hexdigest() for name in names}
+
+        first = to_store()
+        assert (first.code, facts(first)["copied"]) == (0, 3), first.err
+        assert there() == digests
+        again = to_store()
+        assert (facts(again)["copied"], facts(again)["there"]) == (0, 3)
+        server.objects["shop/job-001.jpg"] = Kept(b"mine", '"its-own"', datetime.now(UTC))
+        left = to_store()
+        assert left.code == 1
+        assert [one["file"] for one in facts(left)["refused"]] == ["job-001.jpg"]
+        assert server.objects["shop/job-001.jpg"].data == b"mine"
+        assert facts(to_store("--force"))["copied"] == 1
+        assert there() == digests
+        wrong = run_command(
+            "export", out, "--to", address, cwd=tmp_path, env=environment | {"AWS_SECRET_ACCESS_KEY": "another"}
+        )
+        assert wrong.code == 3
+        assert "another" not in wrong.err
 
 
 # ------------------------------------------------------------------------------------------------------------ tables

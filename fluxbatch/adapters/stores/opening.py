@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import time
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.adapters.stores.bucket import Bucket
@@ -25,6 +28,7 @@ _STALL: Final = timedelta(seconds=30)
 _REQUEST: Final = timedelta(seconds=300)
 """a whole image over a slow line"""
 _CONNECT: Final = timedelta(seconds=5)
+_LEAVE_S: Final = 0.1
 
 
 def open_bucket(address: StoreAddress, *, ca_file: Path | None = None, patience_s: float = _PATIENCE_S) -> Bucket:
@@ -49,11 +53,22 @@ def open_bucket(address: StoreAddress, *, ca_file: Path | None = None, patience_
         "retry_timeout": timedelta(seconds=patience_s),
         "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5)},
     }
+    _take_leave()
     try:
         return Bucket(address, _store(address, _client(ca_file), retry))
     except (BaseError, ValueError) as error:
         words = str(error).partition("\n")[0][:200]
         raise UsageError(f"{address} can't be opened: {words}", remedy="check the variables of its cloud") from None
+
+
+@cache
+def _take_leave() -> None:
+    """Have the process wait a moment at its end.
+
+    obstore's own threads let go of what they answered with shortly after the answer. One that does so while the
+    interpreter is torn down aborts the process: seen as exit code -6 after a command that had done all it should.
+    """
+    atexit.register(time.sleep, _LEAVE_S)
 
 
 def _store(address: StoreAddress, client: ClientConfig, retry: RetryConfig) -> S3Store | GCSStore | AzureStore:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import threading
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -61,6 +62,7 @@ class PhotoCache:
         self._users: Counter[Path] = Counter()
         self._coming: WeakValueDictionary[Path, anyio.Lock] = WeakValueDictionary()
         self._swept = False
+        self._sweeping = threading.Lock()
 
     def find(self, name: str, seen: Seen, *, fit: Fit | None = None, ref: str = "") -> Photo | None:
         """The photo of an object that is here already, in use from now on."""
@@ -145,9 +147,10 @@ class PhotoCache:
         return part
 
     def _open(self, path: Path) -> BinaryIO:
-        if not self._swept:
-            self._swept = True
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with self._sweeping:  # or one who comes second would find his file swept away
+            if not self._swept:
+                self._swept = True
+                shutil.rmtree(self._folder, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("wb")
 
