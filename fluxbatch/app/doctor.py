@@ -23,7 +23,8 @@ from fluxbatch.adapters.disk.filesystem import network_kind
 from fluxbatch.adapters.http import Network
 from fluxbatch.adapters.http.connect import check_base_url
 from fluxbatch.adapters.http.listing import list_models
-from fluxbatch.adapters.stores import open_bucket, probe
+from fluxbatch.adapters.stores.opening import open_bucket
+from fluxbatch.adapters.stores.probe import probe
 from fluxbatch.app.folder import Paths, known_state
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.errors import StorageError, UsageError

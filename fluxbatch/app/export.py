@@ -16,7 +16,9 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.disk.delivery import FolderDestination
-from fluxbatch.adapters.stores import PhotoCache, StoreDestination, open_bucket
+from fluxbatch.adapters.stores import PhotoCache
+from fluxbatch.adapters.stores.delivery import StoreDestination
+from fluxbatch.adapters.stores.opening import open_bucket
 from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.review import Standing
 from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError

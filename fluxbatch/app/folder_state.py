@@ -14,13 +14,14 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import EventLog, FolderLock, FolderSink, SqliteMemo, network_kind
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
-from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket, probe
+from fluxbatch.adapters.stores import PhotoCache
 from fluxbatch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from fluxbatch.adapters.stores.sink import StoreSink
     from fluxbatch.app.folder import Paths
 
 __all__ = ["HeldFolder", "hold", "sink_of", "try_store"]
@@ -43,7 +44,7 @@ class HeldFolder:
     @property
     def store(self) -> StoreSink | None:
         """The sink, if images go to an object store."""
-        return self.sink if isinstance(self.sink, StoreSink) else None
+        return None if isinstance(self.sink, FolderSink) else self.sink
 
 
 def sink_of(
@@ -56,6 +57,9 @@ def sink_of(
     """
     if paths.store is None:
         return FolderSink(paths.out, paths.landing)
+    from fluxbatch.adapters.stores.opening import open_bucket
+    from fluxbatch.adapters.stores.sink import StoreSink
+
     return StoreSink(
         open_bucket(paths.store, ca_file=ca_file),
         spool=paths.spool,
@@ -73,11 +77,15 @@ async def try_store(folder: HeldFolder, ca_file: Path | None) -> None:
         StorageError: images couldn't land there.
     """
     store = folder.store
-    if store is not None:
-        opened = partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_TRIAL_S)
-        bucket = await anyio.to_thread.run_sync(opened, abandon_on_cancel=True)
-        await probe(bucket)
-        store.bucket.learn(bucket)
+    if store is None:
+        return
+    from fluxbatch.adapters.stores.opening import open_bucket
+    from fluxbatch.adapters.stores.probe import probe
+
+    opened = partial(open_bucket, store.bucket.address, ca_file=ca_file, patience_s=_TRIAL_S)
+    bucket = await anyio.to_thread.run_sync(opened, abandon_on_cancel=True)
+    await probe(bucket)
+    store.bucket.learn(bucket)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.errors import StorageError
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.flaw import Unreadable
@@ -178,7 +179,7 @@ def _successor(path: Path) -> Iterator[BinaryIO | None]:
         except BaseException:
             new.unlink(missing_ok=True)  # still ours: who waits for it looks whether it is there
             raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _opened(path: Path) -> tuple[BinaryIO, Path] | None:
@@ -224,11 +225,3 @@ def _says_the_same(path: Path, file: BinaryIO) -> bool:
             if piece != old.read(_PIECE):
                 return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

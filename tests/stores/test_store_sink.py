@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.stores import PhotoCache, StoreSink, open_bucket
+from fluxbatch.adapters.stores import PhotoCache
+from fluxbatch.adapters.stores.opening import open_bucket
+from fluxbatch.adapters.stores.sink import StoreSink
 from fluxbatch.model.address import StoreAddress
 from fluxbatch.testing.conformance import case_name, sink
 from tests.stores.s3server import S3Server, s3_serving

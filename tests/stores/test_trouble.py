@@ -9,8 +9,9 @@ import anyio
 import pytest
 
 from fluxbatch.adapters.clock import SystemClock
-from fluxbatch.adapters.stores import PhotoCache, probe
+from fluxbatch.adapters.stores import PhotoCache
 from fluxbatch.adapters.stores.bucket import Seen
+from fluxbatch.adapters.stores.probe import probe
 from fluxbatch.errors import PhotoError, StorageError, TargetBlocked
 from fluxbatch.testing import make_job, make_png
 from tests.app.stage import Api, Ran, run_command, serving, wait_for, write_rows

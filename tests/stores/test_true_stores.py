@@ -14,7 +14,7 @@ import pytest
 import requests
 from obstore.store import AzureStore, S3Store
 
-from fluxbatch.adapters.stores import probe
+from fluxbatch.adapters.stores.probe import probe
 from fluxbatch.ports import Presence
 from fluxbatch.simulator import Faults
 from fluxbatch.testing import make_job, make_png

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from fluxbatch.adapters.stores.bucket import Seen
-from fluxbatch.adapters.stores.opening import open_bucket
 from fluxbatch.errors import PhotoChanged
 from fluxbatch.model.address import StoreAddress
 from fluxbatch.model.job import ObjectPhoto, RemoteImage
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-    from fluxbatch.adapters.stores.bucket import Bucket
+    from fluxbatch.adapters.stores.bucket import Bucket, Seen
     from fluxbatch.adapters.stores.photos import PhotoCache
     from fluxbatch.model.job import Photo
 
@@ -41,6 +39,8 @@ class _Buckets:
         """May block on the files of ``~/.aws`` for a moment."""
         place = address.scheme, address.bucket
         if place not in self._open:
+            from fluxbatch.adapters.stores.opening import open_bucket
+
             self._open[place] = open_bucket(StoreAddress(*place, ""), ca_file=self._ca_file)
         return self._open[place]
 
@@ -82,6 +82,8 @@ class StoreSource:
 
     async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
         """The object as a file; as a URL if it is to be presigned and that can be done."""
+        from fluxbatch.adapters.stores.bucket import Seen
+
         address = StoreAddress.parse(image.ref)
         bucket = await anyio.to_thread.run_sync(self._buckets.of, address)
         if image.presign and _can_sign(address):
