@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from fluxbatch.unbroken import Uncut, unbroken
@@ -35,12 +37,16 @@ class Hands:
         self._lock = threading.Lock()
         self._threads = 0
         self._open = 0
+        self._outbox: _Outbox | None = None
 
     async def do(self, function: Callable[..., T], *arguments: object) -> T:
         """Call a function in a thread. Once begun it is seen through: a cancellation is raised after it."""
-        future = Uncut[T](loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        if self._outbox is None or self._outbox.loop is not loop:
+            self._outbox = _Outbox(loop)
+        future = Uncut[T](loop=loop)
         with self._lock:  # or the last thread might end between the two
-            self._calls.put(_Call(function, arguments, future))
+            self._calls.put(_Call(function, arguments, future, self._outbox))
             self._open += 1
             if self._open > self._threads and self._threads < self._count:
                 self._threads += 1
@@ -60,17 +66,37 @@ class Hands:
             outcome, error = _outcome(call)
             with self._lock:
                 self._open -= 1
-            try:
-                call.future.get_loop().call_soon_threadsafe(_settle, call.future, outcome, error)
-            except RuntimeError:  # the loop is gone, and with it who has waited
-                continue
+            call.outbox.put(call.future, outcome, error)
             del call, outcome, error  # or what it was about would be kept until the next
+
+
+class _Outbox:
+    """What threads have done, on its way back to an event loop, which is woken once for all that is in it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._done: deque[tuple[asyncio.Future[Any], Any, Exception | None]] = deque()
+        self._is_told = False
+
+    def put(self, future: asyncio.Future[Any], outcome: Any, error: Exception | None) -> None:
+        """From any thread."""
+        self._done.append((future, outcome, error))
+        if not self._is_told:
+            self._is_told = True
+            with suppress(RuntimeError):  # the loop is gone, and with it who has waited
+                self.loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._is_told = False  # first: what comes from here on is either seen below or told of anew
+        while self._done:
+            _settle(*self._done.popleft())
 
 
 class _Call(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[object, ...]
     future: asyncio.Future[Any]
+    outbox: _Outbox
 
 
 def _outcome(call: _Call) -> tuple[Any, Exception | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Crew"]
 
+_FEW: Final = 64
+
 
 class Crew:
     """Tasks of a loop that starts thousands: left once all are done; if it is left in an error, they are cancelled.
 
     A task group of anyio follows each task with half a dozen objects. Here they are plain; what must not be cut short
-    is ``unbroken``. Tasks see to their own errors.
+    is ``unbroken``. Tasks see to their own errors. Those that are done are forgotten many at a time.
     """
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._most = _FEW
 
     def start(self, act: Coroutine[Any, Any, None]) -> None:
         """Have one more thing done."""
-        task = asyncio.get_running_loop().create_task(act)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(asyncio.get_running_loop().create_task(act))
+        if len(self._tasks) >= self._most:
+            self._tasks = [task for task in self._tasks if not task.done()]
+            self._most = max(_FEW, 2 * len(self._tasks))
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,11 +50,11 @@ class Crew:
             await self._cancel()
 
     async def _cancel(self) -> None:
-        for task in tuple(self._tasks):
+        for task in self._tasks:
             task.cancel()
         with anyio.CancelScope(shield=True):  # anyio cancels again and again, and would take all of the loop's time
             await self._end()
 
     async def _end(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while tasks := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(tasks)

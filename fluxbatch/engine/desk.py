@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 
@@ -49,6 +49,7 @@ FULL_DISK_S: Final = 5.0
 """how often writing is tried again while sink or ledger can't take anything"""
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 def made_for(job: PlannedJob, stored: Stored, url_age_s: float | None = None) -> Stored:
@@ -162,13 +163,13 @@ class Desk:
         if step.frm is JobState.PENDING:
             await self.ledger.advance(step)
         else:
-            await self.insist(lambda: self.books.take(step))
+            await self.insist(self.books.take, step)
         self.account.add(step)
         for told in self.listeners:
             told(step)
         return after(record, step, self.run_id)
 
-    async def insist(self, write: Callable[[], Awaitable[T]]) -> T:
+    async def insist(self, write: Callable[[Unpack[Ts]], Awaitable[T]], *arguments: *Ts) -> T:
         """Write what money was spent on: with no room for it, send nothing more and try for as long as a URL lives.
 
         Raises:
@@ -178,7 +179,7 @@ class Desk:
         give_up_at = self.clock.monotonic() + self.url_life_s
         while True:
             try:
-                return await write()
+                return await write(*arguments)
             except TargetBlocked:  # one job's matter: waiting for it would not help the others
                 raise
             except StorageError as error:

@@ -158,9 +158,9 @@ class Sending:
     async def _landed(self, record: Record, answer: Inline, ticket: Ticket, begun: float) -> Charge:
         """The image is here already: verify and keep it."""
         desk, job = self._desk, record.job
-        landing = await desk.insist(lambda: desk.sink.adopt(answer.path))
+        landing = await desk.insist(desk.sink.adopt, answer.path)
         try:
-            stored = await desk.insist(lambda: landing.commit(job.filename, job))
+            stored = await desk.insist(landing.commit, job.filename, job)
             stored = made_for(job, stored)
         except DeliveryError as error:
             verdict = judge(Complaint(200, message=str(error)))

@@ -46,6 +46,7 @@ class AdaptiveLimiter:
         self._models: dict[str, Level] = {}
         self._pace = MinutePace(rpm) if rpm else None
         self._cause = LimitCause.START
+        self._limit = self._key.limit
 
     def admits(self, model: str, now: float) -> bool:
         """Whether one more request to ``model`` may start."""
@@ -72,9 +73,9 @@ class AdaptiveLimiter:
         asked: float | None = None,
     ) -> float:
         """A request ended. Returns for how many seconds from now ``scope`` pauses on its account."""
-        pause, before = 0.0, self.limit
-        wide, narrow = self._key.limit, self._model(place.model).limit
-        for level, rank in ((self._key, place.rank), (self._model(place.model), place.rank_of_model)):
+        pause, model = 0.0, self._model(place.model)
+        wide, narrow = self._key.limit, model.limit
+        for level, rank in ((self._key, place.rank), (model, place.rank_of_model)):
             match outcome:
                 case Outcome.ACCEPTED:
                     level.accepted(place.begun, rank, now)
@@ -88,8 +89,10 @@ class AdaptiveLimiter:
                 case _:
                     assert_never(outcome)
             level.ended(place.begun, now)
-        if self.limit != before:
-            self._cause = self._cause_of(self._model(place.model), wide, narrow)
+        if self._key.limit != wide or model.limit != narrow:
+            before, self._limit = self._limit, self._limit_now()
+            if self._limit != before:
+                self._cause = self._cause_of(model, wide, narrow)
         return pause
 
     def pause(self, scope: Scope, model: str, now: float, seconds: float) -> None:
@@ -99,8 +102,7 @@ class AdaptiveLimiter:
     @property
     def limit(self) -> int:
         """How many requests may be in flight, over all models that were asked for."""
-        models = sum(level.limit for level in self._models.values())
-        return min(self._key.limit, models) if models else self._key.limit
+        return self._limit
 
     @property
     def limit_cause(self) -> LimitCause:
@@ -112,6 +114,10 @@ class AdaptiveLimiter:
         levels = {_ALL: self._key, **self._models}
         found = {name: level.learned for name, level in levels.items()}
         return {**self._learned, **{name: limit for name, limit in found.items() if limit is not None}}
+
+    def _limit_now(self) -> int:
+        models = sum(level.limit for level in self._models.values())
+        return min(self._key.limit, models) if models else self._key.limit
 
     def _cause_of(self, model: Level, wide: int, narrow: int) -> LimitCause:
         """Of a change by the end of a request: before it, the levels of key and model stood at these limits."""
@@ -134,8 +140,8 @@ class AdaptiveLimiter:
         level = self._models.get(model)
         if level is None:
             level = Level(min(self._by_model.get(model, self._ceiling), self._ceiling), self._learned.get(model))
-            before = self.limit
             self._models[model] = level
-            if len(self._models) > 1 and self.limit != before:
+            before, self._limit = self._limit, self._limit_now()
+            if len(self._models) > 1 and self._limit != before:
                 self._cause = LimitCause.MODELS
         return level

@@ -173,14 +173,11 @@ def test_a_signal_lets_images_of_an_earlier_run_come_home(api: Api, tmp_path: Pa
         wait_for(lambda: len(names_of(out, "job.granted")) == 3)
         process.kill()
         process.communicate()
-    asked = api.sim.requests
-    landing = out / ".fluxbatch" / "landing"
-    for half in landing.iterdir():
-        half.unlink()
+    asked, fetched = api.sim.requests, api.sim.deliveries
     api.sim.faults = Faults(rates={"download-slow": 1.0}, slow_s=3.0)
     write_rows(tmp_path / "jobs.jsonl", 6)
     with api.start("jobs.jsonl", cwd=tmp_path) as process:
-        wait_for(lambda: list(landing.glob("*")) != [])
+        wait_for(lambda: api.sim.deliveries > fetched)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode == 143

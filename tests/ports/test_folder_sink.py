@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import to_thread
 
 from fluxbatch.adapters.disk import FolderSink
 from fluxbatch.adapters.disk import landing as module
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.disk.landing import FileLanding
 
 PNG = make_png(3)
-LARGE = make_jpeg(3, width=8000, height=8000)
+LARGE = make_jpeg(3, width=20_000, height=20_000)
+"""1.6 MB: more than waits in memory"""
+MEDIUM = make_jpeg(3, width=8000, height=8000)
 """a quarter of a megabyte"""
 
 
@@ -53,15 +56,17 @@ def test_a_scratch_folder_that_can_not_be_made_is_a_storage_error(tmp_path: Path
 
 
 async def test_a_folder_that_is_gone_is_a_storage_error(sink: FolderSink, tmp_path: Path) -> None:
-    landing = await sink.land()
+    small, large = await sink.land(), await sink.land()
     shutil.rmtree(tmp_path / ".fluxbatch")
+    small.write(PNG)
     with pytest.raises(StorageError):
-        await sink.land()
-    landing.write(PNG)
+        large.write(LARGE)
     with pytest.raises(StorageError):
-        await landing.commit("cat")
-    await landing.discard()
-    assert not (tmp_path / "cat.png").exists()
+        await small.commit("cat")
+    await to_thread.run_sync(sink.sweep)
+    assert (await small.commit("cat")).file == "cat.png"
+    await large.discard()
+    assert outputs(tmp_path) == ["cat.png"]
 
 
 async def test_what_can_not_be_looked_at_is_not_taken_for_missing(sink: FolderSink, tmp_path: Path) -> None:
@@ -150,8 +155,8 @@ def sink_in(folder: Path) -> FolderSink:
 
 @pytest.fixture
 def small_sink(tmp_path: Path) -> Iterator[FolderSink]:
-    """On a filesystem with 384 KB in all."""
-    with mounted(tmp_path / "small", "size=384k") as folder:
+    """On a filesystem with 2.5 MB in all."""
+    with mounted(tmp_path / "small", "size=2560k") as folder:
         yield sink_in(folder)
 
 
@@ -174,11 +179,11 @@ def write_in_pieces(landing: FileLanding) -> None:
 
 async def test_a_disk_that_fills_up_while_writing_keeps_what_came(small_sink: FolderSink) -> None:
     small = small_sink.root
-    (small / "ballast").write_bytes(b"x" * (200 << 10))
+    (small / "ballast").write_bytes(b"x" * (1200 << 10))
     landing = await small_sink.land()
     with pytest.raises(StorageError, match="No space left"):
         write_in_pieces(landing)
-    assert 100_000 < landing.size < len(LARGE)
+    assert 1_200_000 < landing.size < len(LARGE)
     with pytest.raises(DeliveryError):
         await landing.commit("cat")
     assert outputs(small) == ["ballast"]
@@ -193,7 +198,7 @@ async def test_a_disk_that_fills_up_while_writing_keeps_what_came(small_sink: Fo
 async def test_a_disk_that_fills_up_while_writing_can_be_resumed(small_sink: FolderSink) -> None:
     """The size is what is there, also of a piece that only half fitted."""
     small = small_sink.root
-    (small / "ballast").write_bytes(b"x" * (200 << 10))
+    (small / "ballast").write_bytes(b"x" * (1200 << 10))
     landing = await small_sink.land()
     with pytest.raises(StorageError):
         landing.write(LARGE)
@@ -202,6 +207,42 @@ async def test_a_disk_that_fills_up_while_writing_can_be_resumed(small_sink: Fol
     landing.write(LARGE[landing.size :])
     await landing.commit("cat")
     assert (small / "cat.jpg").read_bytes() == LARGE
+
+
+async def test_what_waits_in_memory_stays_there_as_long_as_there_is_no_room_for_it(small_sink: FolderSink) -> None:
+    small = small_sink.root
+    (small / "ballast").write_bytes(b"x" * (2400 << 10))
+    landing = await small_sink.land()
+    landing.write(MEDIUM)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="No space left"):
+            await landing.commit("cat")
+        assert landing.size == small_sink.held == len(MEDIUM)
+        assert list((small / ".fluxbatch/landing").iterdir()) == []
+    (small / "ballast").unlink()
+    await landing.commit("cat")
+    assert (small / "cat.jpg").read_bytes() == MEDIUM
+    assert small_sink.held == 0
+
+
+async def test_what_waits_in_memory_is_bounded(sink: FolderSink) -> None:
+    """Of all landings together, however they end."""
+    landings = [await sink.land() for _ in range(12)]
+    for landing in landings:
+        landing.write(LARGE[:900_000])
+        assert sink.held <= 8 << 20
+    assert sink.held > 7 << 20
+    for number, landing in enumerate(landings):
+        if number % 3 == 0:
+            landing.restart()
+            landing.write(LARGE)
+        elif number % 3 == 1:
+            landing.write(LARGE[900_000:])
+        if number % 3 < 2:
+            await landing.commit(f"cat-{number}")
+        await landing.discard()
+    assert sink.held == 0
+    assert outputs(sink.root) == sorted(f"cat-{number}.jpg" for number in range(12) if number % 3 < 2)
 
 
 async def test_a_disk_without_room_for_a_folder_keeps_the_landing(crowded_sink: FolderSink) -> None:
@@ -220,9 +261,7 @@ async def test_a_disk_without_room_for_a_folder_keeps_the_landing(crowded_sink: 
             await landing.commit("one/two/cat")
         assert type(caught.value) is StorageError
         assert landing.size == len(PNG)
-        with pytest.raises(StorageError, match="No space left"):
-            await crowded_sink.land()
-    for number in range(2):
+    for number in range(3):
         (crowded / f"ballast-{number}").unlink()
     await landing.commit("one/two/cat")
     assert (crowded / "one/two/cat.png").read_bytes() == PNG

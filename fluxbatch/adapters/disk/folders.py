@@ -50,14 +50,14 @@ class FolderSyncs:
             joined = self._next.get(folder)
             mine = joined or self._next.setdefault(folder, _Round())
             current = self._current.get(folder)
-        if joined is not None:
-            joined.over.wait()
-            if joined.error is not None:
-                raise OSError(*joined.error.args)
-            return
-        if current is not None:
-            current.over.wait()
-        self._lead(folder, mine)
+            awaited = joined or current
+            over = None if awaited is None else awaited.end()
+        if over is not None:
+            over.wait()
+        if joined is None:
+            self._lead(folder, mine)
+        elif joined.error is not None:
+            raise OSError(*joined.error.args)
 
     def _lead(self, folder: Path, mine: _Round) -> None:
         with self._lock:
@@ -72,10 +72,17 @@ class FolderSyncs:
         finally:
             with self._lock:
                 del self._current[folder]
-            mine.over.set()
+                over = mine.over
+            if over is not None:
+                over.set()
 
 
 class _Round:
     def __init__(self) -> None:
-        self.over = threading.Event()
+        self.over: threading.Event | None = None
         self.error: OSError | None = OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def end(self) -> threading.Event:
+        """What is waited for by those who come meanwhile: mostly nobody, and an event takes longer than all else."""
+        self.over = self.over or threading.Event()
+        return self.over

@@ -27,7 +27,12 @@ __all__ = ["FileLanding"]
 
 _READ: Final = 1 << 20
 _MOST_AT_ONCE: Final = 1 << 20
-"""bytes of an image that is read once for all that is to be found out about it; of a larger one, a piece at a time"""
+"""bytes of a file that is read once for all that is to be found out about it; of a larger one, a piece at a time"""
+_MOST_WAITING: Final = 1 << 20
+"""bytes of one image that wait in memory for their commit: making a file waits for whatever else its filesystem does,
+which a thread may and the event loop must not"""
+_MOST_HELD: Final = 8 << 20
+"""the same of all images together; what is beyond goes to a file at once"""
 _MOST_DURABLE: Final = 4096
 """folders that are remembered; a job may have one of its own"""
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
@@ -35,15 +40,18 @@ _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno
 
 
 class FileLanding:
-    """The ``Landing`` port on one temporary file."""
+    """The ``Landing`` port on one temporary file, made at commit, or before if there is much to land.
 
-    def __init__(self, sink: FolderSink, path: Path, fd: int, *, size: int = 0) -> None:
+    Args:
+        part: a file that is there already, its descriptor and bytes.
+    """
+
+    def __init__(self, sink: FolderSink, part: tuple[Path, int, int] | None = None) -> None:
         self.etag = ""
         self.md5 = ""
         self._sink = sink
-        self._path = path
-        self._fd = fd
-        self._size = size
+        self._path, self._fd, self._size = part or (sink.root, -1, 0)
+        self._pieces: list[bytes] = []
         self._placed = False
         self._gone = False
         self._unsynced = ""
@@ -55,20 +63,25 @@ class FileLanding:
 
     def write(self, piece: bytes) -> None:
         """Append."""
-        view = memoryview(piece)
-        try:
-            while view:
-                written = os.write(self._fd, view)
-                self._size += written
-                view = view[written:]
-        except OSError as error:
-            raise storage_error(self._path, error) from error
+        if self._fd < 0:
+            size = len(piece)
+            if self._size + size <= _MOST_WAITING and self._sink.held + size <= _MOST_HELD:
+                self._pieces.append(piece)
+                self._size += size
+                self._sink.held += size
+                return
+            self._to_file()
+        self._append(piece)
 
     def restart(self) -> None:
         """Throw away what came so far."""
         self.etag = self.md5 = self._unsynced = ""
-        if self._placed or self._gone:
-            self._begin_anew()
+        if self._placed or self._gone:  # the one that is in place already must not be seen half-written
+            os.close(self._fd)
+            self._fd, self._placed, self._gone = -1, False, False
+        if self._fd < 0:
+            self._let_go()
+            self._size = 0
         if not self._size:
             return
         try:
@@ -84,21 +97,57 @@ class FileLanding:
         Raises:
             TargetBlocked: a folder is there, or a file where one of its folders belongs.
         """
-        return await self._sink.hands.do(self._commit, filename)
+        try:
+            return await self._sink.hands.do(self._commit, filename)
+        finally:
+            if self._fd >= 0 or self._placed:
+                self._let_go()
 
     async def discard(self) -> None:
         """Give up and leave nothing behind."""
+        self._let_go()
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
             if not self._placed:
                 self._path.unlink(missing_ok=True)
 
-    def _begin_anew(self) -> None:
-        """Go on in a new file: the one that is in place already must not be seen half-written."""
+    def _let_go(self) -> None:
+        """Of what waits in memory. On the event loop alone: the sink counts what all landings hold."""
+        self._sink.held -= sum(map(len, self._pieces))
+        self._pieces = []
+
+    def _to_file(self) -> None:
+        """Go on in a file. If not all that waits goes in, ``size`` says where the transfer is to be resumed."""
+        self._path, self._fd = self._sink.open_part()
+        pieces = self._pieces
+        self._let_go()
+        self._size = 0
+        for piece in pieces:
+            self._append(piece)
+
+    def _append(self, piece: bytes) -> None:
+        view = memoryview(piece)
+        try:
+            while view:
+                written = os.write(self._fd, view)
+                self._size += written
+                view = view[written:]
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+    def _make_file(self, data: bytes) -> None:
+        """All of it in a file, or none: what waits in memory stays there as long as there is no room for it."""
         path, fd = self._sink.open_part()
-        os.close(self._fd)
-        self._path, self._fd, self._size, self._placed, self._gone = path, fd, 0, False, False
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            raise
+        self._path, self._fd = path, fd
 
     def _commit(self, filename: str) -> Stored:
         target = self._sink.root / filename
@@ -111,7 +160,7 @@ class FileLanding:
         except NotAnImage as error:
             raise corrupt(f"what was delivered is no complete image: {error}") from error
         except OSError as error:
-            if os.fstat(self._fd).st_nlink == 0:
+            if self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
                 self._gone, self._size = True, 0  # removed with its folder: these bytes can't land any more
             raise self._blocked(target, error) or storage_error(target, error) from error
         with contextlib.suppress(OSError):  # its bytes are safe: nothing is lost with the descriptor
@@ -120,17 +169,25 @@ class FileLanding:
         return Stored(name, sha256, size, facts.width, facts.height, mtime_ns)
 
     def _inspect(self) -> tuple[ImageFacts, int, str]:
-        """What it is, its bytes, and their digest."""
+        """What it is, its bytes, and their digest. What has waited in memory is in a file after that."""
+        if self._fd < 0:
+            data = b"".join(self._pieces)
+            facts = self._facts(data)
+            self._make_file(data)
+            return facts, len(data), hashlib.sha256(data).hexdigest()
         if self._size <= _MOST_AT_ONCE:
             data = os.pread(self._fd, self._size + 1, 0)
             if len(data) == self._size:
-                facts = inspect_image(io.BytesIO(data))
-                self._check(hashlib.md5(data, usedforsecurity=False) if self.md5 else None)
-                return facts, len(data), hashlib.sha256(data).hexdigest()
+                return self._facts(data), len(data), hashlib.sha256(data).hexdigest()
         with os.fdopen(os.dup(self._fd), "rb") as file:
             file.seek(0)
             facts = inspect_image(file)
         return facts, *self._digest()
+
+    def _facts(self, data: bytes) -> ImageFacts:
+        facts = inspect_image(io.BytesIO(data))
+        self._check(hashlib.md5(data, usedforsecurity=False) if self.md5 else None)
+        return facts
 
     def _digest(self) -> tuple[int, str]:
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)

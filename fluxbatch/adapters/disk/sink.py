@@ -7,7 +7,6 @@ there is either no output, the earlier one, or the whole new one, also after a p
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import secrets
@@ -43,10 +42,6 @@ __all__ = ["FolderSink"]
 _THREADS: Final = 8
 """commits at a time: they wait for the disk, not for the processor"""
 _READ: Final = 1 << 20
-_MOST_DURABLE: Final = 4096
-"""folders that are remembered; a job may have one of its own"""
-_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP})
-"""what the system says of a path on which something of another kind stands"""
 
 
 class FolderSink:
@@ -61,6 +56,7 @@ class FolderSink:
         hands: the threads that make files and put them in place.
         folders: makes their names durable.
         durable: folders below the root that are known to survive a power cut, not all of them.
+        held: bytes of images that wait in memory for their commit.
     """
 
     def __init__(self, root: Path, scratch: Path) -> None:
@@ -68,6 +64,7 @@ class FolderSink:
         self.hands = Hands(_THREADS, "fluxbatch-sink")
         self.folders = FolderSyncs()
         self.durable: set[Path] = set()
+        self.held = 0
         self._scratch = scratch
         self._name = secrets.token_hex(8)
         self._parts = 0
@@ -82,8 +79,7 @@ class FolderSink:
 
     async def land(self) -> FileLanding:
         """Begin a landing."""
-        # in a thread: a file is made only once the filesystem has done with the commits of others
-        return FileLanding(self, *await self.hands.do(self.open_part))
+        return FileLanding(self)
 
     async def adopt(self, path: Path) -> FileLanding:
         """Begin a landing with the bytes of a local file, which is consumed."""
@@ -100,7 +96,7 @@ class FolderSink:
             if isinstance(error, OSError):
                 raise storage_error(path, error) from error
             raise
-        return FileLanding(self, target, fd, size=os.lseek(fd, 0, os.SEEK_END))
+        return FileLanding(self, (target, fd, os.lseek(fd, 0, os.SEEK_END)))
 
     async def check(self, stored: Sequence[Stored]) -> list[Presence]:
         """What became of outputs since they were stored."""
@@ -138,7 +134,7 @@ class FolderSink:
 
     async def copy(self, stored: Stored, filename: str, job: PlannedJob | None = None) -> Stored:
         """Put a copy of an output under another name."""
-        landing = await self.land()
+        landing = FileLanding(self, (*await self.hands.do(self.open_part), 0))
         try:
             await anyio.to_thread.run_sync(self._pour, stored, landing)
             placed = await landing.commit(filename, job)
