@@ -18,6 +18,8 @@ __all__ = ["Hands"]
 
 T = TypeVar("T")
 
+_MOST_AT_ONCE: Final = 16
+"""outcomes that are handed over before the event loop looks at its sockets again: each sets off a millisecond's work"""
 _IDLE_S: Final = 2.0
 """how long a thread waits for more before it ends"""
 
@@ -87,9 +89,15 @@ class _Outbox:
                 self.loop.call_soon_threadsafe(self._empty)
 
     def _empty(self) -> None:
-        self._is_told = False  # first: what comes from here on is either seen below or told of anew
-        while self._done:
+        for _ in range(min(len(self._done), _MOST_AT_ONCE)):
             _settle(*self._done.popleft())
+        if self._done:
+            self.loop.call_soon(self._empty)
+            return
+        self._is_told = False
+        if self._done:  # it came just before that, and was not told of
+            self._is_told = True
+            self.loop.call_soon(self._empty)
 
 
 class _Call(NamedTuple):
