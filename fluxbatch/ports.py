@@ -342,20 +342,17 @@ class Delivered(StrEnum):
 
 
 class Destination(Protocol):
-    """Where finished images are delivered, by their names in the output folder. Blocks; used by several threads."""
+    """Where finished images are delivered, by their names in the output folder. Used by several tasks."""
 
-    def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
+    async def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
         """Put a copy of an image under its own name, all at once and durably, if it is what was stored.
 
-        May be called again. ``replace``: take the place of another file.
+        May be called again. ``replace``: take the place of another file. Whatever becomes of it, and if it is cancelled
+        too, nothing half is left.
 
         Raises:
             StorageError: it can't be written, or ``source`` can't be read.
         """
-        ...
-
-    def finish(self) -> None:
-        """Release what is held; nothing half is left."""
         ...
 
 

@@ -142,9 +142,6 @@ async def export_images(
                 tasks.start_soon(work, read)
     except* FluxbatchError as group:
         raise _first(group) from None
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(destination.finish)
     found.copied, found.there = counts[Delivered.COPIED], counts[Delivered.THERE]
     found.refused.sort()
     return found
@@ -181,7 +178,7 @@ async def _reading(reviews: Reviews, ca_file: Path | None) -> AsyncIterator[_Rea
 async def _deliver(destination: Destination, read: _Read, stored: Stored, *, replace: bool) -> Delivered:
     try:
         async with read(stored) as source:
-            return await anyio.to_thread.run_sync(partial(destination.deliver, source, stored, replace=replace))
+            return await destination.deliver(source, stored, replace=replace)
     except PhotoChanged:
         return Delivered.MISSING
     except PhotoError:
