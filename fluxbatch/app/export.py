@@ -21,7 +21,7 @@ from fluxbatch.adapters.stores.delivery import StoreDestination
 from fluxbatch.adapters.stores.opening import open_bucket
 from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.review import Standing
-from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError
+from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError, unwrapped
 from fluxbatch.model.address import StoreAddress
 from fluxbatch.ports import Delivered
 from fluxbatch.telemetry.redact import clean
@@ -141,7 +141,7 @@ async def export_images(
             for _ in range(_AT_ONCE):
                 tasks.start_soon(work, read)
     except* FluxbatchError as group:
-        raise _first(group) from None
+        raise unwrapped(group) from None
     found.copied, found.there = counts[Delivered.COPIED], counts[Delivered.THERE]
     found.refused.sort()
     return found
@@ -192,10 +192,3 @@ async def _wanted(reviews: Reviews, found: Exported, *, approved: bool) -> Async
             yield one.record.stored
         else:
             found.left_out += 1
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
