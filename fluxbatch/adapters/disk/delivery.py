@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from fluxbatch.adapters.digests import sha256_of
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
 from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.ports import Delivered
@@ -146,5 +147,4 @@ def _is(path: Path, stored: Stored) -> bool:
     """Whether a file is an image, byte for byte."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != stored.bytes:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == stored.sha256
+    return sha256_of(path) == stored.sha256

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiofiles.os
 import anyio.to_thread
-from blake3 import blake3
 
+from fluxbatch.adapters.digests import blake3_of, sha256_of
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
 from fluxbatch.adapters.disk.folders import FolderSyncs, sync_folder
 from fluxbatch.adapters.disk.landing import FileLanding
@@ -34,7 +34,6 @@ from fluxbatch.ports import Presence
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from fluxbatch.model.job import PlannedJob
 
@@ -200,7 +199,7 @@ class FolderSink:
             with path.open("rb") as file:
                 state, facts = os.fstat(file.fileno()), inspect_image(file)
                 file.seek(0)
-                digest = _blake3(file)
+                digest = blake3_of(file)
         except (FileNotFoundError, NotADirectoryError):
             raise PhotoChanged(f"{stored.file} is gone since it was stored") from None
         except OSError as error:
@@ -263,22 +262,10 @@ class FolderSink:
             facts = path.stat()
             if facts.st_size == stored.bytes and facts.st_mtime_ns == stored.mtime_ns:
                 return Presence.SAME
-            same = facts.st_size == stored.bytes and _sha256(path) == stored.sha256
+            same = facts.st_size == stored.bytes and sha256_of(path) == stored.sha256
             return Presence.SAME if same or points_to(path, facts.st_size, stored) else Presence.ALTERED
         except (FileNotFoundError, NotADirectoryError):
             return Presence.MISSING
         except OSError as error:
             # a disk that can't be read says nothing about the image: what is only out of sight must not be bought again
             raise unreadable(path, error) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _blake3(file: BinaryIO) -> str:
-    hasher = blake3()
-    while piece := file.read(_READ):
-        hasher.update(piece)
-    return hasher.hexdigest()

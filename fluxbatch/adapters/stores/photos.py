@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 from blake3 import blake3
 
+from fluxbatch.adapters.digests import blake3_of
 from fluxbatch.errors import PhotoError, StorageError
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo
@@ -157,7 +158,6 @@ class PhotoCache:
     def _look(self, part: Path, path: Path, name: str, ref: str, mtime_ns: int) -> _Kept:
         os.utime(part, ns=(mtime_ns, mtime_ns))
         part.replace(path)
-        hasher = blake3()
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
             try:
@@ -165,8 +165,7 @@ class PhotoCache:
             except NotAnImage as error:
                 raise PhotoError(f"{ref} can't be used: {error}", remedy=error.remedy) from error
             file.seek(0)
-            while piece := file.read(1 << 20):
-                hasher.update(piece)
+            digest = blake3_of(file)
         photo = Photo(
             ref=name,
             path=str(path.absolute()),
@@ -176,7 +175,7 @@ class PhotoCache:
             inode=state.st_ino,
             width=facts.width,
             height=facts.height,
-            digest=hasher.hexdigest(),
+            digest=digest,
         )
         return _Kept(photo, facts)
 
