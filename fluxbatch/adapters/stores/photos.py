@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 from blake3 import blake3
 
-from fluxbatch.adapters.digests import blake3_of
+from fluxbatch.adapters.photo_files import photo_of
 from fluxbatch.errors import PhotoError, StorageError
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo
@@ -164,20 +164,7 @@ class PhotoCache:
                 facts = self._facts(path, file)
             except NotAnImage as error:
                 raise PhotoError(f"{ref} can't be used: {error}", remedy=error.remedy) from error
-            file.seek(0)
-            digest = blake3_of(file)
-        photo = Photo(
-            ref=name,
-            path=str(path.absolute()),
-            mime=facts.mime,
-            size=state.st_size,
-            mtime_ns=state.st_mtime_ns,
-            inode=state.st_ino,
-            width=facts.width,
-            height=facts.height,
-            digest=digest,
-        )
-        return _Kept(photo, facts)
+            return _Kept(photo_of(name, path, file, state, facts), facts)
 
     def _facts(self, path: Path, file: BinaryIO) -> ImageFacts:
         try:

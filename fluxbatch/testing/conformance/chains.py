@@ -6,23 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.job import JobOutput, Step
-from fluxbatch.model.state import Charge
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import Disposition, Enlisted
 from fluxbatch.testing.conformance.expect import equal, expect
-from fluxbatch.testing.conformance.ledger.rig import (
-    FAILED,
-    FAILED_STATE,
-    GENERATED,
-    LEASE,
-    PENDING,
-    RUN,
-    STORED,
-    STORED_STATE,
-    SUBMITTED,
-    attempt,
-    counters,
-    row,
-)
+from fluxbatch.testing.conformance.ledger.rig import FAILED, LEASE, RUN, STORED, attempt, counters, row
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
@@ -47,7 +34,7 @@ async def a_chain_goes_on_link_by_link(make: Factory) -> None:
         ledger = rig.ledger
         equal((await ledger.waiting(RUN), await _freed(ledger)), (1, [1]), "the same, with the first one stored")
         equal((await _freed(ledger), await _pending(ledger)), ([], []), "jobs that were handed out")
-        equal((await row(ledger, second)).state, PENDING, "state of a job that came free")
+        equal((await row(ledger, second)).state, JobState.PENDING, "state of a job that came free")
         await _send(ledger, second)
         equal((await ledger.waiting(RUN), await _freed(ledger)), (0, [0]), "the same, with the second one stored")
         await _send(ledger, both)
@@ -87,9 +74,9 @@ async def a_plan_says_who_waits(make: Factory) -> None:
         equal(await _freed(ledger), [1], "positions that came free")
         await ledger.enlist(RUN, [Enlisted(job, Disposition.KEEP)])
         equal(await _pending(ledger), [1], "a job that was handed out, planned anew")
-        await ledger.advance(Step(job.id, PENDING, SUBMITTED))
+        await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
         await ledger.enlist(RUN, [Enlisted(job, Disposition.MAKE, waits=True)])
-        await ledger.advance(Step(job.id, SUBMITTED, PENDING))
+        await ledger.advance(Step(job.id, JobState.SUBMITTED, JobState.PENDING))
         equal((await ledger.waiting(RUN), await _pending(ledger)), (0, [1]), "a job that was under way")
 
 
@@ -103,9 +90,9 @@ async def a_job_waits_for_what_it_needs_now(make: Factory) -> None:
         equal(await _freed(ledger), [], "a job that doesn't need this one any more")
         await _send(ledger, make_job(1))
         equal(await _freed(ledger), [2], "a job that needs this one now")
-        await ledger.advance(Step(make_job(2).id, PENDING, SUBMITTED))
+        await ledger.advance(Step(make_job(2).id, JobState.PENDING, JobState.SUBMITTED))
         await ledger.enlist(RUN, [Enlisted(_link(2, 0, 1), Disposition.MAKE, waits=True)])
-        await ledger.advance(Step(make_job(2).id, SUBMITTED, FAILED_STATE, failure=FAILED))
+        await ledger.advance(Step(make_job(2).id, JobState.SUBMITTED, JobState.FAILED, failure=FAILED))
         equal((await row(ledger, make_job(2))).job.needs, (make_job(1).id,), "what a job needs that was under way")
 
 
@@ -115,10 +102,10 @@ async def what_is_outdated_frees_nobody(make: Factory) -> None:
         first, second, ledger = make_job(0), _link(1, 0), rig.ledger
         for fingerprint, freed in (("another", []), (first.fingerprint, [1])):
             await _chain(ledger, first, second)
-            await ledger.advance(Step(first.id, PENDING, SUBMITTED))
-            await ledger.advance(Step(first.id, SUBMITTED, GENERATED, lease=LEASE))
+            await ledger.advance(Step(first.id, JobState.PENDING, JobState.SUBMITTED))
+            await ledger.advance(Step(first.id, JobState.SUBMITTED, JobState.GENERATED, lease=LEASE))
             await _chain(ledger, replace(first, fingerprint=fingerprint), second)
-            await ledger.advance(Step(first.id, GENERATED, STORED_STATE, stored=STORED))
+            await ledger.advance(Step(first.id, JobState.GENERATED, JobState.STORED, stored=STORED))
             equal(await _freed(ledger), freed, f"positions that came free by {fingerprint}")
 
 
@@ -132,11 +119,11 @@ async def a_failure_strands_those_that_wait(make: Factory) -> None:
         await ledger.enlist("run-2", [Enlisted(_link(11, 3), Disposition.MAKE, waits=True)])
         await ledger.enlist(RUN, [Enlisted(_link(12, 3), Disposition.MAKE)])
         equal(await _stranded(ledger), [], "stranded before anything failed")
-        await ledger.advance(Step(make_job(3).id, PENDING, FAILED_STATE, failure=FAILED))
+        await ledger.advance(Step(make_job(3).id, JobState.PENDING, JobState.FAILED, failure=FAILED))
         equal(await _stranded(ledger), [4, 8, 9], "stranded by a failure")
         equal((await _stranded(ledger, -1, 2), await _stranded(ledger, 8, 2)), ([4, 8], [9]), "the same, paged")
         for job in waiting[:2]:
-            await ledger.advance(Step(job.id, PENDING, FAILED_STATE, failure=FAILED))
+            await ledger.advance(Step(job.id, JobState.PENDING, JobState.FAILED, failure=FAILED))
         equal(await _stranded(ledger), [6, 8], "stranded by what was stranded")
 
 
@@ -148,7 +135,7 @@ async def rows_are_forgotten(make: Factory) -> None:
         await _chain(ledger, *jobs)
         await attempt(ledger, paid, Charge.CHARGED, usd=0.25, lost=True)
         await attempt(ledger, paid, Charge.UNKNOWN, usd=0.5)
-        await ledger.advance(Step(open_.id, PENDING, SUBMITTED))
+        await ledger.advance(Step(open_.id, JobState.PENDING, JobState.SUBMITTED))
         await ledger.forget([job.id for job in [*jobs, make_job(9)]])
         await rig.reopen()
         ledger = rig.ledger
@@ -191,9 +178,9 @@ async def _chain(ledger: Ledger, *jobs: PlannedJob) -> None:
 
 async def _send(ledger: Ledger, job: PlannedJob) -> None:
     """Make a job that is PENDING."""
-    await ledger.advance(Step(job.id, PENDING, SUBMITTED))
-    await ledger.advance(Step(job.id, SUBMITTED, GENERATED, lease=LEASE))
-    await ledger.advance(Step(job.id, GENERATED, STORED_STATE, stored=STORED))
+    await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+    await ledger.advance(Step(job.id, JobState.SUBMITTED, JobState.GENERATED, lease=LEASE))
+    await ledger.advance(Step(job.id, JobState.GENERATED, JobState.STORED, stored=STORED))
 
 
 async def _pending(ledger: Ledger) -> list[int]:

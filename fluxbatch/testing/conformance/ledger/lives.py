@@ -6,20 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.job import Step
-from fluxbatch.model.state import Charge
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import Disposition, Enlisted
 from fluxbatch.testing.conformance.expect import equal
-from fluxbatch.testing.conformance.ledger.rig import (
-    PENDING,
-    RUN,
-    STORED,
-    SUBMITTED,
-    attempt,
-    counters,
-    plan,
-    row,
-    store,
-)
+from fluxbatch.testing.conformance.ledger.rig import RUN, STORED, attempt, counters, plan, row, store
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
@@ -36,7 +26,9 @@ async def a_changed_job_starts_anew(make: Factory) -> None:
         await ledger.enlist("run-2", [Enlisted(replace(job, fingerprint="another"), Disposition.MAKE)])
         record = await row(ledger, job)
         equal(
-            (record.state, record.charged, record.cost_usd, record.risked), (PENDING, 0, 0.0, 0), "state and counters"
+            (record.state, record.charged, record.cost_usd, record.risked),
+            (JobState.PENDING, 0, 0.0, 0),
+            "state and counters",
         )
         equal(record.stored, STORED, "the earlier image")
         equal(record.job.fingerprint, "another", "the fingerprint")
@@ -107,9 +99,11 @@ async def a_change_under_way_leaves_counters_alone(make: Factory) -> None:
         await ledger.enlist(RUN, [Enlisted(other, Disposition.MAKE)])
         await attempt(ledger, job, Charge.UNKNOWN, usd=2.0)
         await plan(ledger, [job])
-        await ledger.advance(Step(job.id, PENDING, SUBMITTED))
+        await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
         await ledger.enlist(RUN, [Enlisted(other, Disposition.MAKE)])
-        await ledger.advance(Step(job.id, SUBMITTED, PENDING, charge=Charge.CHARGED, usd=0.25, lost=True))
+        await ledger.advance(
+            Step(job.id, JobState.SUBMITTED, JobState.PENDING, charge=Charge.CHARGED, usd=0.25, lost=True)
+        )
         equal(counters(await row(ledger, job)), (1, 0, 1, 0, 0.25, 0.0), "counters of what was sent")
         await ledger.enlist(RUN, [Enlisted(other, Disposition.MAKE)])
         equal(counters(await row(ledger, job)), (0, 1, 0, 0, 0.0, 2.0), "counters of what is asked for now")
@@ -140,7 +134,7 @@ async def a_stored_image_that_is_forgotten_is_not_held_against_its_job(make: Fac
         await ledger.forget([job.id])
         await plan(ledger, [job])
         record = await row(ledger, job)
-        equal((record.state, record.stored, record.risked), (PENDING, None, 1), "state, image and risked")
+        equal((record.state, record.stored, record.risked), (JobState.PENDING, None, 1), "state, image and risked")
 
 
 CASES: Final[list[Case]] = [

@@ -6,23 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.job import Failure, Fit, Fitting, JobOutput, ObjectPhoto, Photo, RemoteImage, Step, Stored
-from fluxbatch.model.state import Charge, Reason
+from fluxbatch.model.state import Charge, JobState, Reason
 from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing.conformance.expect import equal
-from fluxbatch.testing.conformance.ledger.rig import (
-    FAILED,
-    FAILED_STATE,
-    GENERATED,
-    LEASE,
-    PENDING,
-    RUN,
-    STORED,
-    STORED_STATE,
-    SUBMITTED,
-    plan,
-    row,
-    store,
-)
+from fluxbatch.testing.conformance.ledger.rig import FAILED, LEASE, RUN, STORED, plan, row, store
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
@@ -44,7 +31,7 @@ async def a_job_comes_back_as_it_was_planned(make: Factory) -> None:
         await rig.reopen()
         record = await row(rig.ledger, job)
         equal(record.job, job, "the job")
-        equal((record.state, record.run_id, record.selected), (PENDING, RUN, True), "state, run and selection")
+        equal((record.state, record.run_id, record.selected), (JobState.PENDING, RUN, True), "state, run and selection")
 
 
 async def what_is_under_way_is_only_stamped(make: Factory) -> None:
@@ -54,9 +41,11 @@ async def what_is_under_way_is_only_stamped(make: Factory) -> None:
             async with make() as rig:
                 job, ledger = make_job(1), rig.ledger
                 await plan(ledger, [job])
-                await ledger.advance(Step(job.id, PENDING, SUBMITTED, attempts=1))
+                await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED, attempts=1))
                 if leased:
-                    await ledger.advance(Step(job.id, SUBMITTED, GENERATED, charge=Charge.CHARGED, lease=LEASE))
+                    await ledger.advance(
+                        Step(job.id, JobState.SUBMITTED, JobState.GENERATED, charge=Charge.CHARGED, lease=LEASE)
+                    )
                 before = await row(ledger, job)
                 changed = replace(
                     job, fingerprint="another", model="m9", filename="else", manifest="b.yaml", position=9, price=1.0
@@ -71,19 +60,19 @@ async def what_is_under_way_is_only_stamped(make: Factory) -> None:
 async def a_plan_sets_the_state(make: Factory) -> None:
     """As ``Disposition`` says, for a row that failed."""
     for disposition, state in (
-        (Disposition.MAKE, PENDING),
-        (Disposition.KEEP, FAILED_STATE),
-        (Disposition.RESTORE, STORED_STATE),
-        (Disposition.REFUSE, FAILED_STATE),
+        (Disposition.MAKE, JobState.PENDING),
+        (Disposition.KEEP, JobState.FAILED),
+        (Disposition.RESTORE, JobState.STORED),
+        (Disposition.REFUSE, JobState.FAILED),
     ):
         async with make() as rig:
             job, ledger = make_job(), rig.ledger
             await plan(ledger, [job])
-            await ledger.advance(Step(job.id, PENDING, SUBMITTED))
+            await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
             failed = Step(
                 job.id,
-                SUBMITTED,
-                FAILED_STATE,
+                JobState.SUBMITTED,
+                JobState.FAILED,
                 charge=Charge.UNKNOWN,
                 usd=0.5,
                 attempts=1,
@@ -109,9 +98,9 @@ async def rows_that_are_not_there_are_work(make: Factory) -> None:
         ledger = rig.ledger
         await ledger.enlist(RUN, [Enlisted(make_job(1), Disposition.KEEP)])
         await ledger.enlist(RUN, [Enlisted(make_job(2, defect=defect), Disposition.REFUSE)])
-        equal((await row(ledger, make_job(1))).state, PENDING, "a row that is to be kept, and isn't there")
+        equal((await row(ledger, make_job(1))).state, JobState.PENDING, "a row that is to be kept, and isn't there")
         refused = await row(ledger, make_job(2))
-        equal((refused.state, refused.failure), (FAILED_STATE, defect), "a row that is refused, and isn't there")
+        equal((refused.state, refused.failure), (JobState.FAILED, defect), "a row that is refused, and isn't there")
 
 
 async def an_image_is_put_on_record(make: Factory) -> None:
@@ -123,16 +112,16 @@ async def an_image_is_put_on_record(make: Factory) -> None:
         await ledger.begin(RunRow(RUN, 1.0))
         await plan(ledger, [bare, under_way])
         await store(ledger, other)
-        await ledger.advance(Step(under_way.id, PENDING, SUBMITTED))
+        await ledger.advance(Step(under_way.id, JobState.PENDING, JobState.SUBMITTED))
         restored = [Enlisted(job, Disposition.RESTORE, stored=image, waits=True) for job in jobs]
         await ledger.enlist("run-2", restored)
         await rig.reopen()
         for job in (new, bare, other):
             record = await row(rig.ledger, job)
-            equal((record.state, record.stored, record.stored_by), (STORED_STATE, image, ""), f"{job.id}, restored")
+            equal((record.state, record.stored, record.stored_by), (JobState.STORED, image, ""), f"{job.id}, restored")
         equal((await row(rig.ledger, other)).charged, 1, "charged of a job that had another image")
         record = await row(rig.ledger, under_way)
-        equal((record.state, record.stored), (SUBMITTED, None), "a job under way")
+        equal((record.state, record.stored), (JobState.SUBMITTED, None), "a job under way")
         await rig.ledger.enlist("run-3", [Enlisted(other, Disposition.KEEP, stored=STORED)])
         equal((await row(rig.ledger, other)).stored, image, "an image that comes without RESTORE")
 

@@ -17,14 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAILED",
-    "FAILED_STATE",
-    "GENERATED",
     "LEASE",
-    "PENDING",
     "RUN",
     "STORED",
-    "STORED_STATE",
-    "SUBMITTED",
     "Case",
     "Factory",
     "Rig",
@@ -39,8 +34,6 @@ RUN: Final = "run-1"
 LEASE: Final = Lease("https://delivery.example/a?sig=s%2F", deadline=1600.25, granted_at=1000.5, request_id="req-1")
 STORED: Final = Stored("a.png", "ab" * 32, 1234, 64, 48, 99, "fingerprint", 12.5, "flux-2-pro", 42)
 FAILED: Final = Failure(Reason.MODERATED, "Request Moderated", 403)
-PENDING, SUBMITTED, GENERATED = JobState.PENDING, JobState.SUBMITTED, JobState.GENERATED
-STORED_STATE, FAILED_STATE = JobState.STORED, JobState.FAILED
 
 
 class Rig(Protocol):
@@ -68,15 +61,17 @@ async def plan(ledger: Ledger, jobs: Sequence[PlannedJob]) -> None:
 async def store(ledger: Ledger, job: PlannedJob, stored: Stored = STORED) -> None:
     """Plan a job and make it."""
     await plan(ledger, [job])
-    await ledger.advance(Step(job.id, PENDING, SUBMITTED))
-    step = Step(job.id, SUBMITTED, STORED_STATE, charge=Charge.CHARGED, usd=0.25, attempts=1, stored=stored)
+    await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+    step = Step(job.id, JobState.SUBMITTED, JobState.STORED, charge=Charge.CHARGED, usd=0.25, attempts=1, stored=stored)
     await ledger.advance(step)
 
 
 async def attempt(ledger: Ledger, job: PlannedJob, charge: Charge, *, usd: float = 0.25, lost: bool = False) -> None:
     """Send a job that is PENDING, to no avail."""
-    await ledger.advance(Step(job.id, PENDING, SUBMITTED))
-    await ledger.advance(Step(job.id, SUBMITTED, PENDING, charge=charge, usd=usd, attempts=1, lost=lost))
+    await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+    await ledger.advance(
+        Step(job.id, JobState.SUBMITTED, JobState.PENDING, charge=charge, usd=usd, attempts=1, lost=lost)
+    )
 
 
 async def row(ledger: Ledger, job: PlannedJob) -> Record:

@@ -7,22 +7,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.model.job import Step
-from fluxbatch.model.state import Charge
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import Disposition, Enlisted
 from fluxbatch.testing.conformance.expect import equal, expect
-from fluxbatch.testing.conformance.ledger.rig import (
-    FAILED,
-    FAILED_STATE,
-    GENERATED,
-    LEASE,
-    PENDING,
-    RUN,
-    STORED,
-    SUBMITTED,
-    attempt,
-    plan,
-    store,
-)
+from fluxbatch.testing.conformance.ledger.rig import FAILED, LEASE, RUN, STORED, attempt, plan, store
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
@@ -70,8 +58,8 @@ async def leases_are_found_whatever_plan_they_are_of(make: Factory) -> None:
             jobs = [make_job(n) for n in numbers]
             await ledger.enlist(run, [Enlisted(job, Disposition.MAKE) for job in jobs])
             for job in jobs:
-                await ledger.advance(Step(job.id, PENDING, SUBMITTED))
-                await ledger.advance(Step(job.id, SUBMITTED, GENERATED, lease=LEASE))
+                await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+                await ledger.advance(Step(job.id, JobState.SUBMITTED, JobState.GENERATED, lease=LEASE))
         first = await ledger.in_state("generated", limit=6)
         rest = await ledger.in_state("generated", first[-1].job.id, limit=6)
         ids = [record.job.id for record in [*first, *rest]]
@@ -133,9 +121,9 @@ async def the_tally_counts(make: Factory) -> None:
         jobs = [make_job(n) for n in range(4)]
         await store(ledger, jobs[0])
         await ledger.enlist(RUN, [Enlisted(job, Disposition.MAKE, selected=job.position < 3) for job in jobs[1:]])
-        await ledger.advance(Step(jobs[1].id, PENDING, FAILED_STATE, failure=FAILED))
-        await ledger.advance(Step(jobs[2].id, PENDING, SUBMITTED))
-        unknown = Step(jobs[2].id, SUBMITTED, PENDING, charge=Charge.UNKNOWN, usd=0.5, attempts=1)
+        await ledger.advance(Step(jobs[1].id, JobState.PENDING, JobState.FAILED, failure=FAILED))
+        await ledger.advance(Step(jobs[2].id, JobState.PENDING, JobState.SUBMITTED))
+        unknown = Step(jobs[2].id, JobState.SUBMITTED, JobState.PENDING, charge=Charge.UNKNOWN, usd=0.5, attempts=1)
         await ledger.advance(unknown)
         await ledger.claim("jobs.yaml", RUN)
         whole, mine = await ledger.tally(), await ledger.tally(RUN)

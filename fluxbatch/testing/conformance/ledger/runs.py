@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbatch.errors import LedgerError, StepRefused
 from fluxbatch.model.job import Step
-from fluxbatch.model.state import Charge
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import RunRow
 from fluxbatch.testing.conformance.expect import equal, raises
-from fluxbatch.testing.conformance.ledger.rig import GENERATED, PENDING, RUN, attempt, plan
+from fluxbatch.testing.conformance.ledger.rig import RUN, attempt, plan
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def a_run_knows_what_it_spent(make: Factory) -> None:
         await attempt(ledger, job, Charge.UNKNOWN, usd=1.0)
         await attempt(ledger, job, Charge.NONE, usd=8.0)
         with raises(StepRefused, "a step that is not allowed"):
-            await ledger.advance(Step(job.id, GENERATED, PENDING, charge=Charge.CHARGED, usd=16.0))
+            await ledger.advance(Step(job.id, JobState.GENERATED, JobState.PENDING, charge=Charge.CHARGED, usd=16.0))
         killed = RunRow("two", 2.0, carried_usd=0.5, spent_usd=1.25)
         equal(await ledger.last_run(), killed, "a run under way")
         await rig.reopen()
