@@ -40,6 +40,7 @@ __all__ = [
     "StorageError",
     "TargetBlocked",
     "UsageError",
+    "unwrapped",
 ]
 
 
@@ -176,3 +177,13 @@ class LedgerError(FluxbatchError):
 
 class StepRefused(LedgerError):
     """The job is not in the state that the step starts from."""
+
+
+def unwrapped(error: BaseException, *, sole: bool = False) -> BaseException:
+    """The error in a group of groups: of several the first; with ``sole``, a group of several as it is."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        if sole and len(inner.exceptions) > 1:
+            return error
+        inner = inner.exceptions[0]
+    return inner

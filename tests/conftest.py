@@ -12,9 +12,15 @@ import hypothesis
 import pytest
 from blockbuster import BlockBuster
 
+from tests.browsing import ARGS, CHROMIUM, Complaints
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+    from tests.app.stage import Api
 
 # ------------------------------------------------------------------------------------------------------- hypothesis
 # No deadline: a busy CI machine is slow for reasons that aren't in the code. In CI every run tries the same examples,
@@ -149,3 +155,42 @@ def _no_way_out() -> Iterator[None]:
     _outside.clear()
     yield
     assert not _outside, f"connections to other machines: {_outside}"
+
+
+# ----------------------------------------------------------------------------------------------- simulator, browser
+# What only some tests need is imported by those: it takes longer than most of the others run.
+@pytest.fixture
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The simulator, quick and plain."""
+    from tests.app.stage import serving
+
+    with serving(tmp_path_factory.mktemp("simulator")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one; not every machine has it (``needs_chromium``)."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=20_000)  # of a busy machine
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(locale="en-GB", viewport={"width": 1200, "height": 800})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that must have nothing to complain of."""
+    page, complaints = context.new_page(), Complaints()
+    complaints.watch(page)
+    yield page
+    assert not complaints

@@ -21,7 +21,7 @@ from fluxbatch.adapters.stores.delivery import StoreDestination
 from fluxbatch.adapters.stores.opening import open_bucket
 from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.review import Standing
-from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError
+from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError, unwrapped
 from fluxbatch.model.address import StoreAddress
 from fluxbatch.ports import Delivered
 from fluxbatch.telemetry.redact import clean
@@ -141,10 +141,7 @@ async def export_images(
             for _ in range(_AT_ONCE):
                 tasks.start_soon(work, read)
     except* FluxbatchError as group:
-        raise _first(group) from None
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(destination.finish)
+        raise unwrapped(group) from None
     found.copied, found.there = counts[Delivered.COPIED], counts[Delivered.THERE]
     found.refused.sort()
     return found
@@ -181,7 +178,7 @@ async def _reading(reviews: Reviews, ca_file: Path | None) -> AsyncIterator[_Rea
 async def _deliver(destination: Destination, read: _Read, stored: Stored, *, replace: bool) -> Delivered:
     try:
         async with read(stored) as source:
-            return await anyio.to_thread.run_sync(partial(destination.deliver, source, stored, replace=replace))
+            return await destination.deliver(source, stored, replace=replace)
     except PhotoChanged:
         return Delivered.MISSING
     except PhotoError:
@@ -195,10 +192,3 @@ async def _wanted(reviews: Reviews, found: Exported, *, approved: bool) -> Async
             yield one.record.stored
         else:
             found.left_out += 1
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,6 +13,7 @@ import anyio.to_thread
 import orjson
 
 from fluxbatch.app.look import open_ledger
+from fluxbatch.app.new_table import new_table
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.findings import Findings
@@ -21,7 +21,6 @@ from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.intake import Intake
 from fluxbatch.planning.reading.table import table_records
 from fluxbatch.planning.sources import ManifestFile
-from fluxbatch.report.tables import check_kind, open_table_writer, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -57,38 +56,25 @@ async def export_table(paths: Paths, target: Path, *, force: bool = False) -> in
         ManifestError: a manifest can't be read any more.
         StorageError: it can't be written.
     """
-    check_kind(target)
-    if not force and await anyio.to_thread.run_sync(target.exists):
-        raise UsageError(f"{target} is there already", remedy="name another file, or say --force to replace it")
-    ledger = await open_ledger(paths)
-    try:
-        survey = _Columns()
-        async with aclosing(_rows(ledger, survey.sources)) as pages:
-            async for rows in pages:
-                survey.take(rows)
-        if await anyio.to_thread.run_sync(_is_one_of, target, survey.sources):
-            raise UsageError(f"{target} is what this table is made of", remedy="name another file")
-        columns = [(name, _WIDTH) for name, _ in survey.kinds]
+    async with new_table(target, force=force) as table:
+        ledger = await open_ledger(paths)
         try:
-            open_writer = partial(open_table_writer, target, columns, kinds=survey.arrow())
-            writer = await anyio.to_thread.run_sync(open_writer)
-            try:
-                count = 0
-                async with aclosing(_rows(ledger, set())) as pages:
-                    async for rows in pages:
-                        count += len(rows)
-                        cells = [[_cell(row.get(key)) for key in survey.kinds] for row in rows]
-                        await anyio.to_thread.run_sync(writer.add, cells)
-                await anyio.to_thread.run_sync(writer.finish)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(writer.give_up)
-        except OSError as error:
-            raise unwritable(target, error) from error
-        return count
-    finally:
-        with anyio.CancelScope(shield=True):
-            await ledger.close()
+            survey = _Columns()
+            async with aclosing(_rows(ledger, survey.sources)) as pages:
+                async for rows in pages:
+                    survey.take(rows)
+            if await anyio.to_thread.run_sync(_is_one_of, target, survey.sources):
+                raise UsageError(f"{target} is what this table is made of", remedy="name another file")
+            await table.open([(name, _WIDTH) for name, _ in survey.kinds], kinds=survey.arrow())
+            count = 0
+            async with aclosing(_rows(ledger, set())) as pages:
+                async for rows in pages:
+                    count += len(rows)
+                    await table.add([[_cell(row.get(key)) for key in survey.kinds] for row in rows])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await ledger.close()
+    return count
 
 
 @dataclass(slots=True)

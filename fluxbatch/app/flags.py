@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 
+from fluxbatch.adapters.digests import blake3_of
 from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.errors import StorageError
 from fluxbatch.model.flags import Flag
@@ -35,7 +36,6 @@ __all__ = ["FlagFinder", "finding_flags"]
 
 _MOST_TWINS: Final = 50_000
 """images of which there are several; beyond it, more of them would tell nobody more"""
-_READ: Final = 1 << 20
 _KEYS: Final = {Flag.BLANK: "blank:", Flag.SAME_AS_INPUT: "blake3:"}
 
 
@@ -132,8 +132,6 @@ class FlagFinder:
 
     def _fact(self, key: str, stored: Stored) -> str | None:
         """None if the file is not there any more as it was stored, or can't be read."""
-        from blake3 import blake3
-
         from fluxbatch.adapters.fitting.blank import colour_if_blank
 
         path = self.out / stored.file
@@ -142,13 +140,10 @@ class FlagFinder:
                 return None
             if key.startswith(_KEYS[Flag.BLANK]):
                 return colour_if_blank(path)
-            digest = blake3()
             with path.open("rb") as file:
-                while piece := file.read(_READ):
-                    digest.update(piece)
+                return blake3_of(file)
         except OSError:
             return None
-        return digest.hexdigest()
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from fluxbatch.adapters.disk import turn
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
-from fluxbatch.errors import StorageError, UsageError
+from fluxbatch.errors import StorageError, UsageError, unwrapped
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
@@ -129,7 +129,7 @@ class _Writing:
                 for _ in range(_THREADS):
                     tasks.start_soon(work)
         except* OSError as group:
-            raise _first(group) from None
+            raise unwrapped(group) from None
 
     def finish(self, about: dict[str, Any], events: Path) -> Path:
         """Blocks."""
@@ -152,10 +152,3 @@ class _Writing:
         """Blocks."""
         if not self._done:
             self._files.give_up()
-
-
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -10,15 +10,15 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.clock import SystemClock
+from fluxbatch.app.new_table import new_table
 from fluxbatch.app.remakes import RemakeFile
 from fluxbatch.app.review import Refused, Reviewed, Said, Standing, folder_of
-from fluxbatch.errors import ManifestError, UsageError
+from fluxbatch.errors import ManifestError
 from fluxbatch.model.problem import Problem, Where
 from fluxbatch.model.review import Review, Verdict
 from fluxbatch.planning.remakes import Remake
 from fluxbatch.planning.review_rows import plain_lines, read_rows
 from fluxbatch.planning.reviews import moment_text, read_moment
-from fluxbatch.report.tables import check_kind, open_table_writer, unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,31 +76,18 @@ async def export_sheet(reviews: Reviews, path: Path, which: Which = "rejected", 
         UsageError: the file is there already, is of no known kind, or can't hold this.
         StorageError: it can't be written.
     """
-    check_kind(path, (".csv", ".xlsx"))
-    if not force and await anyio.to_thread.run_sync(path.exists):
-        raise UsageError(f"{path} is there already", remedy="name another file, or say --force to replace it")
-    try:
-        choices = {"verdict": list(Verdict)}
-        writer = await anyio.to_thread.run_sync(
-            partial(open_table_writer, path, _COLUMNS, choices=choices, marked=True)
-        )
-        try:
-            wishes = _Wishes(reviews)
-            count, rows = 0, []
-            async for one in reviews.images():
-                if _is_wanted(one, which):
-                    rows.append(_row_of(one, await wishes.of(one)))
-                    count += 1
-                if len(rows) >= _PAGE:
-                    await anyio.to_thread.run_sync(writer.add, rows)
-                    rows = []
-            await anyio.to_thread.run_sync(writer.add, rows)
-            await anyio.to_thread.run_sync(writer.finish)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(writer.give_up)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    async with new_table(path, kinds=(".csv", ".xlsx"), force=force) as table:
+        await table.open(_COLUMNS, choices={"verdict": list(Verdict)}, marked=True)
+        wishes = _Wishes(reviews)
+        count, rows = 0, []
+        async for one in reviews.images():
+            if _is_wanted(one, which):
+                rows.append(_row_of(one, await wishes.of(one)))
+                count += 1
+            if len(rows) >= _PAGE:
+                await table.add(rows)
+                rows = []
+        await table.add(rows)
     return count
 
 

@@ -30,7 +30,7 @@ from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.taking_in import check, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, StorageError
+from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, unwrapped
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
@@ -80,20 +80,10 @@ async def run(request: RunRequest) -> RunOutcome:
                 outcome = await _Run(request, interrupter).go()
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _sole(group) from None
+            raise unwrapped(group, sole=True) from None
     if outcome is None:
         raise Interrupted(interrupter.exit_code)
     return outcome
-
-
-def _sole(error: BaseException) -> BaseException:
-    """The one error in a group of groups; a group of several as it is."""
-    inner = error
-    while isinstance(inner, BaseExceptionGroup):
-        if len(inner.exceptions) != 1:
-            return error
-        inner = inner.exceptions[0]
-    return inner
 
 
 class _Run:

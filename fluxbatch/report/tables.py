@@ -8,19 +8,20 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from fluxbatch.errors import StorageError, UsageError
+from fluxbatch.errors import UsageError
 from fluxbatch.planning.formulas import safe_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Column", "TableWriter", "check_kind", "open_table_writer", "unwritable"]
+__all__ = ["KINDS", "Column", "TableWriter", "check_kind", "open_table_writer"]
 
 Column = tuple[str, int]
 """name, and about how many characters wide it is to be shown"""
+KINDS: Final = (".csv", ".xlsx", ".parquet")
+"""extensions of files that are tables"""
 
-_KINDS: Final = (".csv", ".xlsx", ".parquet")
 _LONGEST_CELL: Final = 32_767
 _MOST_ROWS: Final = 1_048_576
 # what XML can't hold, or workbooks write like that: _x0007_
@@ -82,7 +83,7 @@ def open_table_writer(
             return _Csv(path, columns)
 
 
-def check_kind(path: Path, kinds: Sequence[str] = _KINDS) -> None:
+def check_kind(path: Path, kinds: Sequence[str] = KINDS) -> None:
     """Look at the extension of a path, before there is anything to write.
 
     Raises:
@@ -237,10 +238,3 @@ def _csv_cell(cell: Any) -> Any:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-
-
-def unwritable(path: Path, error: OSError) -> StorageError:
-    """What a disk says of a table."""
-    return StorageError(
-        f"{path} can't be written: {error.strerror or error}", remedy="free space, or write it elsewhere"
-    )

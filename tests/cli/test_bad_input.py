@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fluxbatch.cli import main
-from tests.app.stage import KEY, PHOTOS, serving
+from tests.app.stage import KEY, PHOTOS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.app.stage import Api
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with serving(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
 
 
 def yaml(*lines: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from fluxbatch.adapters.clock import SystemClock
-from tests.app.stage import KEY, Api, Ran, run_command, serving
+from tests.app.stage import KEY, Api, Ran, run_command
 from tests.http.rawserver import RawServer, Script, always, answer, serve
 from tests.stores.s3server import s3_serving
 
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 MODELS: dict[str, Any] = {"object": "list", "data": [{"id": "flux-2-pro"}]}
 NO_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "no_proxy"), "")
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with serving(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
 
 
 @contextmanager

@@ -54,12 +54,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with serving(tmp_path_factory.mktemp("simulator")) as running:
-        yield running
-
-
 def at_a_terminal(api: Api, cwd: Path, *args: str, typed: bytes) -> tuple[int, str]:
     """Run with a terminal as stdin and stderr, type something once the question is there, return code and screen."""
     mine, theirs = pty.openpty()

@@ -13,26 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 from tests.app.stage import command, photos_into, run_command, wait_for, write_rows
-from tests.browsing import ARGS, CHROMIUM, HOSTILE, ids, needs_chromium
+from tests.browsing import HOSTILE, ids, needs_chromium
 from tests.odd_api import noise, odd_api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
-        yield browser
-        browser.close()
+    from playwright.sync_api import Page
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +36,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ran = run_command("run", "jobs.json", "--simulate", "--report", "-o", "out", cwd=folder)
     assert ran.code == 0, ran.err
     return folder / "out" / "report" / "index.html"
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(locale="en-GB", viewport={"width": 1200, "height": 800})
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    yield page
-    assert not complaints
-    context.close()
 
 
 def many_jobs(folder: Path) -> Path:

@@ -10,9 +10,11 @@ import subprocess
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import openpyxl
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
@@ -146,7 +148,8 @@ def test_what_a_killed_export_left_is_swept_and_what_another_one_writes_is_not(o
     stored = Stored("slow.png", sha256(source), size, 1, 1)
     other = FolderDestination(to)
     became: list[Delivered] = []
-    work = threading.Thread(target=lambda: became.append(other.deliver(pipe, stored, replace=False)))
+    deliver = partial(other.deliver, pipe, stored, replace=False)
+    work = threading.Thread(target=lambda: became.append(anyio.run(deliver)))
     work.start()
     with pipe.open("wb") as file:
         file.write(source.read_bytes()[:10])

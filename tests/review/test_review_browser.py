@@ -8,31 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.app.stage import photos_into, run_command
-from tests.browsing import ARGS, CHROMIUM, HOSTILE, Complaints, ids, needs_chromium
+from tests.browsing import HOSTILE, Complaints, ids, needs_chromium
 from tests.review.folder import make_folder
 from tests.review.test_review_page import reviewing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
 pytestmark = [needs_chromium, pytest.mark.slow]
-expect.set_options(timeout=20_000)  # of a busy machine
 JOBS = [f"n-{n}" for n in range(40)]
 NAME = "Ann <b>'\"</b> שלום"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=ARGS)
-        yield browser
-        browser.close()
 
 
 def folder_of(folder: Path, jobs: list[str], *, pictures: bool = True) -> Path:

@@ -9,28 +9,21 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from tests.app.stage import PHOTOS, Api, Ran, results, run_command, serving, sha256
-from tests.stores.s3server import S3Server, s3_serving
+from tests.app.stage import PHOTOS, Api, Ran, results, run_command, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture
-def server() -> Iterator[S3Server]:
-    with s3_serving() as server:
-        server.put("in/cup one.png", (PHOTOS / "cup.png").read_bytes())
-        server.put("in/猫.webp", (PHOTOS / "cat.webp").read_bytes())
-        server.asked.clear()
-        yield server
+    from tests.stores.s3server import S3Server
 
 
 @pytest.fixture
-def api(tmp_path: Path, server: S3Server) -> Iterator[Api]:
-    with serving(tmp_path / "sim") as api:
-        api.env |= server.environment
-        yield api
+def server(server: S3Server) -> S3Server:
+    """With two photos."""
+    server.put("in/cup one.png", (PHOTOS / "cup.png").read_bytes())
+    server.put("in/猫.webp", (PHOTOS / "cat.webp").read_bytes())
+    server.asked.clear()
+    return server
 
 
 def write(folder: Path, count: int = 3, **more: Any) -> Path:

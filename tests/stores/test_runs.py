@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import fluxbatch
 from fluxbatch.testing import make_png
-from tests.app.stage import Api, Ran, run_command, serving, sha256, wait_for, write_rows
-from tests.stores.s3server import SECRET, S3Server, s3_serving
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.app.stage import Api, Ran, run_command, sha256, wait_for, write_rows
+from tests.stores.s3server import SECRET, S3Server
 
 PLACE = "s3://pictures/shop/night"
-
-
-@pytest.fixture
-def server() -> Iterator[S3Server]:
-    with s3_serving() as server:
-        yield server
-
-
-@pytest.fixture
-def api(tmp_path: Path, server: S3Server) -> Iterator[Api]:
-    with serving(tmp_path / "sim") as api:
-        api.env |= server.environment
-        yield api
 
 
 def run(api: Api, manifest: Path, state: str = "state", *more: object, out: str = PLACE) -> Ran:

@@ -37,9 +37,25 @@ def make_sink(url: str, folder: Path, *, kind: str = "live", patience_s: float =
     return made
 
 
-class StoreRig:
+class DiskRig:
+    """What of a rig is on the local disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def leftovers(self) -> int:
+        return len(list((self._folder / "landing").iterdir()))  # what is in the spool waits for its upload
+
+    def spool(self, data: bytes) -> Path:
+        path = self._folder / "spooled.image"
+        path.write_bytes(data)
+        return path
+
+
+class StoreRig(DiskRig):
     def __init__(self, server: S3Server, prefix: str, folder: Path) -> None:
-        self._server, self._prefix, self._folder = server, prefix, folder
+        super().__init__(folder)
+        self._server, self._prefix = server, prefix
         self.sink = make_sink(f"s3://{server.bucket}/{prefix}", folder)
 
     def read(self, file: str) -> bytes | None:
@@ -53,14 +69,6 @@ class StoreRig:
     def remove(self, file: str) -> None:
         del self._server.objects[f"{self._prefix}/{file}"]
         self.sink.look_again()
-
-    def leftovers(self) -> int:
-        return len(list((self._folder / "landing").iterdir()))  # what is in the spool waits for its upload
-
-    def spool(self, data: bytes) -> Path:
-        path = self._folder / "spooled.image"
-        path.write_bytes(data)
-        return path
 
     @contextmanager
     def full(self) -> Iterator[None]:

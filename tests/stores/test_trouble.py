@@ -15,11 +15,11 @@ from fluxbatch.adapters.stores.probe import probe
 from fluxbatch.errors import PhotoError, StorageError, TargetBlocked
 from fluxbatch.testing import make_job, make_png
 from tests.app.stage import Api, Ran, run_command, serving, wait_for, write_rows
-from tests.stores.s3server import KEY, SECRET, Asked, S3Server, s3_serving
+from tests.stores.s3server import KEY, SECRET, Asked, S3Server
 from tests.stores.test_store_sink import make_sink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from blockbuster import BlockBuster
@@ -28,17 +28,11 @@ PLACE = "s3://pictures/shop"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_serving() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    with serving(tmp_path / "sim") as api:
-        yield api
+def server(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """For this process too."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server
 
 
 def run(api: Api, manifest: Path, *more: object, out: str = PLACE, state: str = "state") -> Ran:

@@ -22,7 +22,7 @@ from fluxbatch.testing.conformance import case_name, sink
 from tests.app.stage import Api, Ran, serving, sha256, wait_for, write_rows
 from tests.stores import azurite, ceph
 from tests.stores.test_runs import ODD
-from tests.stores.test_store_sink import make_sink
+from tests.stores.test_store_sink import DiskRig, make_sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +101,10 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Pl
     return found
 
 
-class TrueRig:
+class TrueRig(DiskRig):
     def __init__(self, place: Place, prefix: str, folder: Path) -> None:
-        self._place, self._prefix, self._folder = place, prefix, folder
+        super().__init__(folder)
+        self._place, self._prefix = place, prefix
         self.sink = make_sink(f"{place.scheme}://{BUCKET}/{prefix}", folder, patience_s=5)
 
     def read(self, file: str) -> bytes | None:
@@ -116,14 +117,6 @@ class TrueRig:
     def remove(self, file: str) -> None:
         obstore.delete(self._place.store, f"{self._prefix}/{file}")
         self.sink.look_again()
-
-    def leftovers(self) -> int:
-        return len(list((self._folder / "landing").iterdir()))
-
-    def spool(self, data: bytes) -> Path:
-        path = self._folder / "spooled.image"
-        path.write_bytes(data)
-        return path
 
     @contextmanager
     def full(self) -> Iterator[None]:

@@ -8,8 +8,12 @@ import fcntl
 import hashlib
 import os
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio.to_thread
+
+from fluxbatch.adapters.digests import sha256_of
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
 from fluxbatch.adapters.disk.folders import sync_folder
 from fluxbatch.ports import Delivered
@@ -48,8 +52,11 @@ class FolderDestination:
         except OSError as error:
             raise storage_error(root, error) from error
 
-    def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
+    async def deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
         """Put a copy of an image under its own name."""
+        return await anyio.to_thread.run_sync(partial(self._deliver, source, stored, replace=replace))
+
+    def _deliver(self, source: Path, stored: Stored, *, replace: bool) -> Delivered:
         target = self.root / stored.file
         try:
             if os.path.lexists(target):
@@ -63,9 +70,6 @@ class FolderDestination:
         except OSError as error:
             raise storage_error(target, error) from error
         return self._copy(source, target, stored, replace=replace)
-
-    def finish(self) -> None:
-        """Nothing is held."""
 
     def _copy(self, source: Path, target: Path, stored: Stored, *, replace: bool) -> Delivered:
         part = self.root / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
@@ -143,5 +147,4 @@ def _is(path: Path, stored: Stored) -> bool:
     """Whether a file is an image, byte for byte."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != stored.bytes:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == stored.sha256
+    return sha256_of(path) == stored.sha256

@@ -17,25 +17,25 @@ from typing import TYPE_CHECKING, Final
 
 import aiofiles.os
 import anyio.to_thread
-from blake3 import blake3
 
+from fluxbatch.adapters.digests import sha256_of
 from fluxbatch.adapters.disk.faults import storage_error, unreadable
 from fluxbatch.adapters.disk.folders import FolderSyncs, sync_folder
 from fluxbatch.adapters.disk.landing import FileLanding
 from fluxbatch.adapters.disk.pointer import PULL, points_to
 from fluxbatch.adapters.hands import Hands
+from fluxbatch.adapters.photo_files import photo_of
 from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.formats import EXTENSIONS, NotAnImage, inspect_image
-from fluxbatch.model.job import Fit, Photo, Stored
+from fluxbatch.model.job import Fit, Stored
 from fluxbatch.policy.fitting import fitting_of
 from fluxbatch.ports import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
-    from fluxbatch.model.job import PlannedJob
+    from fluxbatch.model.job import Photo, PlannedJob
 
 __all__ = ["FolderSink"]
 
@@ -195,8 +195,7 @@ class FolderSink:
         try:
             with path.open("rb") as file:
                 state, facts = os.fstat(file.fileno()), inspect_image(file)
-                file.seek(0)
-                digest = _blake3(file)
+                photo = photo_of(stored.file, path, file, state, facts)
         except (FileNotFoundError, NotADirectoryError):
             raise PhotoChanged(f"{stored.file} is gone since it was stored") from None
         except OSError as error:
@@ -204,19 +203,8 @@ class FolderSink:
         except NotAnImage as error:
             remedy = PULL if error.kind == "lfs" else ""
             raise PhotoError(f"{stored.file} can't be used: {error}", remedy=remedy) from error
-        return Photo(
-            ref=stored.file,
-            path=str(path.absolute()),
-            mime=facts.mime,
-            size=state.st_size,
-            mtime_ns=state.st_mtime_ns,
-            inode=state.st_ino,
-            width=facts.width,
-            height=facts.height,
-            digest=digest,
-            # one that the API made needs nothing; one that was edited or adopted may be anything
-            fitting=fitting_of(facts, state.st_size, Fit()),
-        )
+        # one that the API made needs nothing; one that was edited or adopted may be anything
+        return replace(photo, fitting=fitting_of(facts, photo.size, Fit()))
 
     def _pour(self, stored: Stored, landing: FileLanding) -> None:
         """The bytes of an output into a landing, if they are those that were stored."""
@@ -259,22 +247,10 @@ class FolderSink:
             facts = path.stat()
             if facts.st_size == stored.bytes and facts.st_mtime_ns == stored.mtime_ns:
                 return Presence.SAME
-            same = facts.st_size == stored.bytes and _sha256(path) == stored.sha256
+            same = facts.st_size == stored.bytes and sha256_of(path) == stored.sha256
             return Presence.SAME if same or points_to(path, facts.st_size, stored) else Presence.ALTERED
         except (FileNotFoundError, NotADirectoryError):
             return Presence.MISSING
         except OSError as error:
             # a disk that can't be read says nothing about the image: what is only out of sight must not be bought again
             raise unreadable(path, error) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _blake3(file: BinaryIO) -> str:
-    hasher = blake3()
-    while piece := file.read(_READ):
-        hasher.update(piece)
-    return hasher.hexdigest()

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from blake3 import blake3
 
+from fluxbatch.adapters.digests import blake3_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
@@ -25,7 +27,6 @@ _VERSION: Final = 1
 """of the way photos are made fit; another one makes all of them anew"""
 _LATEST: Final = 256
 """photos that may be on their way to the API at this moment, and more"""
-_PIECE: Final = 1 << 20
 _NOTE: Final = ".sum"
 _PART: Final = ".part"
 
@@ -158,8 +159,5 @@ class FittedStore:
 
 
 def _digest(path: Path) -> str:
-    hasher = blake3()
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            hasher.update(piece)
-    return hasher.hexdigest()
+        return blake3_of(file)

@@ -20,6 +20,7 @@ import anyio
 import anyio.to_thread
 from blake3 import blake3
 
+from fluxbatch.adapters.photo_files import photo_of
 from fluxbatch.errors import PhotoError, StorageError
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, Photo
@@ -157,28 +158,13 @@ class PhotoCache:
     def _look(self, part: Path, path: Path, name: str, ref: str, mtime_ns: int) -> _Kept:
         os.utime(part, ns=(mtime_ns, mtime_ns))
         part.replace(path)
-        hasher = blake3()
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
             try:
                 facts = self._facts(path, file)
             except NotAnImage as error:
                 raise PhotoError(f"{ref} can't be used: {error}", remedy=error.remedy) from error
-            file.seek(0)
-            while piece := file.read(1 << 20):
-                hasher.update(piece)
-        photo = Photo(
-            ref=name,
-            path=str(path.absolute()),
-            mime=facts.mime,
-            size=state.st_size,
-            mtime_ns=state.st_mtime_ns,
-            inode=state.st_ino,
-            width=facts.width,
-            height=facts.height,
-            digest=hasher.hexdigest(),
-        )
-        return _Kept(photo, facts)
+            return _Kept(photo_of(name, path, file, state, facts), facts)
 
     def _facts(self, path: Path, file: BinaryIO) -> ImageFacts:
         try:

@@ -13,6 +13,7 @@ import anyio.to_thread
 
 from fluxbatch.adapters.stores.listing import Listing
 from fluxbatch.adapters.stores.metadata import read_label
+from fluxbatch.errors import unwrapped
 from fluxbatch.formats import EXTENSIONS
 from fluxbatch.ports import Presence
 
@@ -185,12 +186,5 @@ async def _each(ask: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]
             for _ in range(min(_AT_ONCE, len(items))):
                 tasks.start_soon(work)
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        raise unwrapped(group) from None
     return [answers[number] for number in range(len(items))]
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

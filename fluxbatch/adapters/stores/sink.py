@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from fluxbatch.adapters.digests import sha256_of
 from fluxbatch.adapters.disk import FolderSink
 from fluxbatch.adapters.stores.landing import StoreLanding, spool_name
 from fluxbatch.adapters.stores.metadata import read_label
@@ -180,7 +181,7 @@ class StoreSink:
         except PhotoError:
             return None
         try:
-            sha256 = await anyio.to_thread.run_sync(_sha256, Path(photo.path))
+            sha256 = await anyio.to_thread.run_sync(sha256_of, Path(photo.path))
         finally:
             self._photos.release(photo.path)
         return Stored(name, sha256, seen.size, photo.width, photo.height, seen.modified_ns, etag=seen.etag)
@@ -203,8 +204,3 @@ class StoreSink:
             write(piece)
         if sha256.hexdigest() != stored.sha256:
             raise PhotoChanged(f"{stored.file} has changed since it was stored")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

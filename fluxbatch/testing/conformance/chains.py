@@ -5,25 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from fluxbatch.model.job import Failure, JobOutput, Lease, Step, Stored
-from fluxbatch.model.state import Charge, JobState, Reason
+from fluxbatch.model.job import JobOutput, Step
+from fluxbatch.model.state import Charge, JobState
 from fluxbatch.ports import Disposition, Enlisted
 from fluxbatch.testing.conformance.expect import equal, expect
+from fluxbatch.testing.conformance.ledger.rig import FAILED, LEASE, RUN, STORED, attempt, counters, row
 from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
-    from fluxbatch.model.job import PlannedJob, Record
+    from fluxbatch.model.job import PlannedJob
     from fluxbatch.ports import Ledger
     from fluxbatch.testing.conformance.ledger import Case, Factory
 
 __all__ = ["CASES"]
-
-_RUN: Final = "run-1"
-_LEASE: Final = Lease("https://delivery.example/a?sig=s%2F", deadline=1600.25, granted_at=1000.5)
-_STORED: Final = Stored("a.png", "ab" * 32, 1234, 64, 48, 99, "fingerprint", 12.5)
-_FAILED: Final = Failure(Reason.MODERATED, "Request Moderated", 403)
-_PENDING, _SUBMITTED, _GENERATED = JobState.PENDING, JobState.SUBMITTED, JobState.GENERATED
-_STORED_STATE, _FAILED_STATE = JobState.STORED, JobState.FAILED
 
 
 async def a_chain_goes_on_link_by_link(make: Factory) -> None:
@@ -33,18 +27,18 @@ async def a_chain_goes_on_link_by_link(make: Factory) -> None:
         first, second, both = make_job(5), _link(1, 5), _link(0, 5, 1, 5)
         await _chain(ledger, first, second, both)
         equal(await _pending(ledger), [5], "positions of pending jobs")
-        equal(await ledger.pending_models(_RUN), {"flux-2-pro": 3}, "jobs to send")
-        equal((await ledger.waiting(_RUN), await _freed(ledger)), (2, []), "jobs that wait, and that came free")
+        equal(await ledger.pending_models(RUN), {"flux-2-pro": 3}, "jobs to send")
+        equal((await ledger.waiting(RUN), await _freed(ledger)), (2, []), "jobs that wait, and that came free")
         await _send(ledger, first)
         await rig.reopen()
         ledger = rig.ledger
-        equal((await ledger.waiting(_RUN), await _freed(ledger)), (1, [1]), "the same, with the first one stored")
+        equal((await ledger.waiting(RUN), await _freed(ledger)), (1, [1]), "the same, with the first one stored")
         equal((await _freed(ledger), await _pending(ledger)), ([], []), "jobs that were handed out")
-        equal((await _row(ledger, second)).state, _PENDING, "state of a job that came free")
+        equal((await row(ledger, second)).state, JobState.PENDING, "state of a job that came free")
         await _send(ledger, second)
-        equal((await ledger.waiting(_RUN), await _freed(ledger)), (0, [0]), "the same, with the second one stored")
+        equal((await ledger.waiting(RUN), await _freed(ledger)), (0, [0]), "the same, with the second one stored")
         await _send(ledger, both)
-        equal((await ledger.tally(_RUN)).by_state, {"stored": 3}, "states in the end")
+        equal((await ledger.tally(RUN)).by_state, {"stored": 3}, "states in the end")
 
 
 async def many_come_free_in_pages(make: Factory) -> None:
@@ -53,9 +47,9 @@ async def many_come_free_in_pages(make: Factory) -> None:
         ledger = rig.ledger
         await _chain(ledger, make_job(30), *reversed([_link(n, 30, model="m1" if n % 3 else "m2") for n in range(20)]))
         left_out, other = _link(21, 30, model="m1"), _link(22, 30, model="m1")
-        await ledger.enlist(_RUN, [Enlisted(left_out, Disposition.MAKE, selected=False, waits=True)])
+        await ledger.enlist(RUN, [Enlisted(left_out, Disposition.MAKE, selected=False, waits=True)])
         await ledger.enlist("run-2", [Enlisted(other, Disposition.MAKE, waits=True)])
-        equal(await ledger.waiting(_RUN), 20, "jobs that wait")
+        equal(await ledger.waiting(RUN), 20, "jobs that wait")
         await _send(ledger, make_job(30))
         seen: list[int] = []
         while page := await _freed(ledger, "m1", 4):
@@ -72,18 +66,18 @@ async def a_plan_says_who_waits(make: Factory) -> None:
         job, ledger = _link(1, 0), rig.ledger
         await _chain(ledger, make_job(0), job)
         for disposition in (Disposition.KEEP, Disposition.MAKE):
-            await ledger.enlist(_RUN, [Enlisted(job, disposition, waits=False)])
-            equal((await ledger.waiting(_RUN), await _pending(ledger)), (0, [0, 1]), f"not waiting after {disposition}")
-            await ledger.enlist(_RUN, [Enlisted(job, disposition, waits=True)])
-            equal((await ledger.waiting(_RUN), await _pending(ledger)), (1, [0]), f"waiting after {disposition}")
+            await ledger.enlist(RUN, [Enlisted(job, disposition, waits=False)])
+            equal((await ledger.waiting(RUN), await _pending(ledger)), (0, [0, 1]), f"not waiting after {disposition}")
+            await ledger.enlist(RUN, [Enlisted(job, disposition, waits=True)])
+            equal((await ledger.waiting(RUN), await _pending(ledger)), (1, [0]), f"waiting after {disposition}")
         await _send(ledger, make_job(0))
         equal(await _freed(ledger), [1], "positions that came free")
-        await ledger.enlist(_RUN, [Enlisted(job, Disposition.KEEP)])
+        await ledger.enlist(RUN, [Enlisted(job, Disposition.KEEP)])
         equal(await _pending(ledger), [1], "a job that was handed out, planned anew")
-        await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
-        await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE, waits=True)])
-        await ledger.advance(Step(job.id, _SUBMITTED, _PENDING))
-        equal((await ledger.waiting(_RUN), await _pending(ledger)), (0, [1]), "a job that was under way")
+        await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+        await ledger.enlist(RUN, [Enlisted(job, Disposition.MAKE, waits=True)])
+        await ledger.advance(Step(job.id, JobState.SUBMITTED, JobState.PENDING))
+        equal((await ledger.waiting(RUN), await _pending(ledger)), (0, [1]), "a job that was under way")
 
 
 async def a_job_waits_for_what_it_needs_now(make: Factory) -> None:
@@ -91,15 +85,15 @@ async def a_job_waits_for_what_it_needs_now(make: Factory) -> None:
     async with make() as rig:
         ledger = rig.ledger
         await _chain(ledger, make_job(0), make_job(1), _link(2, 0))
-        await ledger.enlist(_RUN, [Enlisted(_link(2, 1), Disposition.KEEP, waits=True)])
+        await ledger.enlist(RUN, [Enlisted(_link(2, 1), Disposition.KEEP, waits=True)])
         await _send(ledger, make_job(0))
         equal(await _freed(ledger), [], "a job that doesn't need this one any more")
         await _send(ledger, make_job(1))
         equal(await _freed(ledger), [2], "a job that needs this one now")
-        await ledger.advance(Step(make_job(2).id, _PENDING, _SUBMITTED))
-        await ledger.enlist(_RUN, [Enlisted(_link(2, 0, 1), Disposition.MAKE, waits=True)])
-        await ledger.advance(Step(make_job(2).id, _SUBMITTED, _FAILED_STATE, failure=_FAILED))
-        equal((await _row(ledger, make_job(2))).job.needs, (make_job(1).id,), "what a job needs that was under way")
+        await ledger.advance(Step(make_job(2).id, JobState.PENDING, JobState.SUBMITTED))
+        await ledger.enlist(RUN, [Enlisted(_link(2, 0, 1), Disposition.MAKE, waits=True)])
+        await ledger.advance(Step(make_job(2).id, JobState.SUBMITTED, JobState.FAILED, failure=FAILED))
+        equal((await row(ledger, make_job(2))).job.needs, (make_job(1).id,), "what a job needs that was under way")
 
 
 async def what_is_outdated_frees_nobody(make: Factory) -> None:
@@ -108,10 +102,10 @@ async def what_is_outdated_frees_nobody(make: Factory) -> None:
         first, second, ledger = make_job(0), _link(1, 0), rig.ledger
         for fingerprint, freed in (("another", []), (first.fingerprint, [1])):
             await _chain(ledger, first, second)
-            await ledger.advance(Step(first.id, _PENDING, _SUBMITTED))
-            await ledger.advance(Step(first.id, _SUBMITTED, _GENERATED, lease=_LEASE))
+            await ledger.advance(Step(first.id, JobState.PENDING, JobState.SUBMITTED))
+            await ledger.advance(Step(first.id, JobState.SUBMITTED, JobState.GENERATED, lease=LEASE))
             await _chain(ledger, replace(first, fingerprint=fingerprint), second)
-            await ledger.advance(Step(first.id, _GENERATED, _STORED_STATE, stored=_STORED))
+            await ledger.advance(Step(first.id, JobState.GENERATED, JobState.STORED, stored=STORED))
             equal(await _freed(ledger), freed, f"positions that came free by {fingerprint}")
 
 
@@ -121,15 +115,15 @@ async def a_failure_strands_those_that_wait(make: Factory) -> None:
         ledger = rig.ledger
         waiting = [_link(9, 3), _link(4, 3, 2), _link(5, 2), _link(6, 9), _link(8, 2, 3)]
         await _chain(ledger, make_job(2), make_job(3), *waiting)
-        await ledger.enlist(_RUN, [Enlisted(_link(10, 3), Disposition.MAKE, selected=False, waits=True)])
+        await ledger.enlist(RUN, [Enlisted(_link(10, 3), Disposition.MAKE, selected=False, waits=True)])
         await ledger.enlist("run-2", [Enlisted(_link(11, 3), Disposition.MAKE, waits=True)])
-        await ledger.enlist(_RUN, [Enlisted(_link(12, 3), Disposition.MAKE)])
+        await ledger.enlist(RUN, [Enlisted(_link(12, 3), Disposition.MAKE)])
         equal(await _stranded(ledger), [], "stranded before anything failed")
-        await ledger.advance(Step(make_job(3).id, _PENDING, _FAILED_STATE, failure=_FAILED))
+        await ledger.advance(Step(make_job(3).id, JobState.PENDING, JobState.FAILED, failure=FAILED))
         equal(await _stranded(ledger), [4, 8, 9], "stranded by a failure")
         equal((await _stranded(ledger, -1, 2), await _stranded(ledger, 8, 2)), ([4, 8], [9]), "the same, paged")
         for job in waiting[:2]:
-            await ledger.advance(Step(job.id, _PENDING, _FAILED_STATE, failure=_FAILED))
+            await ledger.advance(Step(job.id, JobState.PENDING, JobState.FAILED, failure=FAILED))
         equal(await _stranded(ledger), [6, 8], "stranded by what was stranded")
 
 
@@ -139,23 +133,23 @@ async def rows_are_forgotten(make: Factory) -> None:
         ledger = rig.ledger
         paid, open_, _ = jobs = [make_job(0), make_job(1), _link(2, 0)]
         await _chain(ledger, *jobs)
-        await _attempt(ledger, paid, Charge.CHARGED, usd=0.25, lost=True)
-        await _attempt(ledger, paid, Charge.UNKNOWN, usd=0.5)
-        await ledger.advance(Step(open_.id, _PENDING, _SUBMITTED))
+        await attempt(ledger, paid, Charge.CHARGED, usd=0.25, lost=True)
+        await attempt(ledger, paid, Charge.UNKNOWN, usd=0.5)
+        await ledger.advance(Step(open_.id, JobState.PENDING, JobState.SUBMITTED))
         await ledger.forget([job.id for job in [*jobs, make_job(9)]])
         await rig.reopen()
         ledger = rig.ledger
         equal(await ledger.ids(), [open_.id], "rows that are left")
         await ledger.enlist("run-2", [Enlisted(make_job(2), Disposition.MAKE)])
         await _chain(ledger, replace(paid, fingerprint="another"))
-        equal(_counters(await _row(ledger, paid)), (0, 0, 0, 0, 0.0, 0.0), "counters of what was never asked for")
+        equal(counters(await row(ledger, paid)), (0, 0, 0, 0, 0.0, 0.0), "counters of what was never asked for")
         await _send(ledger, paid)
         equal(await _freed(ledger, run="run-2"), [], "a job that came back without what it needed")
-        await ledger.enlist(_RUN, [Enlisted(paid, Disposition.MAKE)])
-        equal(_counters(await _row(ledger, paid)), (1, 1, 1, 0, 0.25, 0.5), "counters of a job that came back")
+        await ledger.enlist(RUN, [Enlisted(paid, Disposition.MAKE)])
+        equal(counters(await row(ledger, paid)), (1, 1, 1, 0, 0.25, 0.5), "counters of a job that came back")
         await ledger.forget([paid.id])
-        await ledger.enlist(_RUN, [Enlisted(paid, Disposition.MAKE, pardon=True)])
-        equal(_counters(await _row(ledger, paid)), (1, 1, 1, 1, 0.25, 0.5), "the same, come back with a pardon")
+        await ledger.enlist(RUN, [Enlisted(paid, Disposition.MAKE, pardon=True)])
+        equal(counters(await row(ledger, paid)), (1, 1, 1, 1, 0.25, 0.5), "the same, come back with a pardon")
 
 
 async def an_image_has_its_owners(make: Factory) -> None:
@@ -167,10 +161,10 @@ async def an_image_has_its_owners(make: Factory) -> None:
         for job in jobs[:2]:
             await _send(ledger, job)
         await ledger.enlist("run-2", [Enlisted(jobs[1], Disposition.KEEP)])
-        owners = await ledger.owners([_STORED.file, "another.png"])
-        equal(owners, {_STORED.file: [jobs[0].id, jobs[1].id]}, "the owners of a file")
+        owners = await ledger.owners([STORED.file, "another.png"])
+        equal(owners, {STORED.file: [jobs[0].id, jobs[1].id]}, "the owners of a file")
         await ledger.forget([jobs[0].id])
-        equal(await ledger.owners([_STORED.file]), {_STORED.file: [jobs[1].id]}, "the owners that are left")
+        equal(await ledger.owners([STORED.file]), {STORED.file: [jobs[1].id]}, "the owners that are left")
         equal(await ledger.owners([]), {}, "the owners of nothing")
 
 
@@ -179,40 +173,26 @@ def _link(position: int, *upstream: int, model: str = "flux-2-pro") -> PlannedJo
 
 
 async def _chain(ledger: Ledger, *jobs: PlannedJob) -> None:
-    await ledger.enlist(_RUN, [Enlisted(job, Disposition.MAKE, waits=bool(job.needs)) for job in jobs])
+    await ledger.enlist(RUN, [Enlisted(job, Disposition.MAKE, waits=bool(job.needs)) for job in jobs])
 
 
 async def _send(ledger: Ledger, job: PlannedJob) -> None:
     """Make a job that is PENDING."""
-    await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
-    await ledger.advance(Step(job.id, _SUBMITTED, _GENERATED, lease=_LEASE))
-    await ledger.advance(Step(job.id, _GENERATED, _STORED_STATE, stored=_STORED))
+    await ledger.advance(Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+    await ledger.advance(Step(job.id, JobState.SUBMITTED, JobState.GENERATED, lease=LEASE))
+    await ledger.advance(Step(job.id, JobState.GENERATED, JobState.STORED, stored=STORED))
 
 
 async def _pending(ledger: Ledger) -> list[int]:
-    return [record.job.position for record in await ledger.pending(_RUN, "flux-2-pro", -1, 100)]
+    return [record.job.position for record in await ledger.pending(RUN, "flux-2-pro", -1, 100)]
 
 
-async def _freed(ledger: Ledger, model: str = "flux-2-pro", limit: int = 100, *, run: str = _RUN) -> list[int]:
+async def _freed(ledger: Ledger, model: str = "flux-2-pro", limit: int = 100, *, run: str = RUN) -> list[int]:
     return [record.job.position for record in await ledger.freed(run, model, limit)]
 
 
 async def _stranded(ledger: Ledger, after: int = -1, limit: int = 100) -> list[int]:
-    return [record.job.position for record in await ledger.stranded(_RUN, after, limit)]
-
-
-async def _row(ledger: Ledger, job: PlannedJob) -> Record:
-    return (await ledger.recall([job.id]))[job.id]
-
-
-async def _attempt(ledger: Ledger, job: PlannedJob, charge: Charge, *, usd: float, lost: bool = False) -> None:
-    """Send a job that is PENDING, to no avail."""
-    await ledger.advance(Step(job.id, _PENDING, _SUBMITTED))
-    await ledger.advance(Step(job.id, _SUBMITTED, _PENDING, charge=charge, usd=usd, attempts=1, lost=lost))
-
-
-def _counters(record: Record) -> tuple[int, int, int, int, float, float]:
-    return record.charged, record.unknown, record.lost, record.pardoned, record.cost_usd, record.unknown_usd
+    return [record.job.position for record in await ledger.stranded(RUN, after, limit)]
 
 
 CASES: Final[list[Case]] = [

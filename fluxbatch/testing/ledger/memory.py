@@ -1,50 +1,30 @@
-"""A ledger in memory, with the rules of the one on disk."""
+"""The ``Ledger`` port on dictionaries."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
-from enum import IntEnum
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import anyio
 
 from fluxbatch.errors import LedgerError, StepRefused
-from fluxbatch.model.job import Record
 from fluxbatch.model.state import NEXT, Charge, JobState
 from fluxbatch.policy.transition import after
-from fluxbatch.ports import Disposition, RunRow, Tally
+from fluxbatch.ports import RunRow, Tally
+from fluxbatch.testing.ledger.rows import UNDER_WAY, count, planned, put_aside, to_send, wait_of, with_counters
+from fluxbatch.testing.ledger.waiting import Wait, Waiting
 from fluxbatch.unbroken import unbroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from fluxbatch.errors import StorageError
-    from fluxbatch.model.job import PlannedJob, Step
+    from fluxbatch.model.job import PlannedJob, Record, Step
     from fluxbatch.ports import Enlisted
 
 __all__ = ["MemoryLedger"]
-
-
-class _Wait(IntEnum):
-    """Whether a job waits for those that it needs."""
-
-    OUTDATED = -1
-    """it is under way as something else than what was asked for last"""
-    NO = 0
-    YES = 1
-    FREE = 2
-    HANDED_OUT = 3
-
-
-_UNDER_WAY: Final = frozenset({JobState.SUBMITTED, JobState.GENERATED})
-_STATE_OF: Final[Mapping[Disposition, JobState]] = {
-    Disposition.MAKE: JobState.PENDING,
-    Disposition.RESTORE: JobState.STORED,
-    Disposition.FETCH: JobState.GENERATED,
-    Disposition.REFUSE: JobState.FAILED,
-}
 
 
 class MemoryLedger:
@@ -70,9 +50,7 @@ class MemoryLedger:
         self._manifests: dict[str, str] = {}
         # rows as they were before their job was changed, for the counters of (id, fingerprint)
         self._former: dict[tuple[str, str], Record] = {}
-        self._wait: dict[str, _Wait] = {}
-        self._free: set[str] = set()
-        self._dependents: defaultdict[str, set[str]] = defaultdict(set)
+        self._waiting = Waiting()
         self._run_id = ""
         self._closed = False
 
@@ -112,12 +90,12 @@ class MemoryLedger:
         """Write jobs of this run's plan, and stamp them with the run."""
         self._may_write()
         for enlisted in jobs:
-            record = _planned(self._counted_for(enlisted.job), enlisted, run_id)
-            self._unlink(enlisted.job.id)
+            before = self._records.get(enlisted.job.id)
+            record = planned(self._counted_for(enlisted.job), enlisted, run_id)
+            if before is not None:
+                self._waiting.leave(before.job)
             self._records[record.job.id] = record
-            for upstream in record.job.needs:
-                self._dependents[upstream].add(record.job.id)
-            self._mark(record.job.id, _wait_of(record, enlisted))
+            self._waiting.enter(record.job, wait_of(record, enlisted))
         await self._commit()
 
     async def pending(self, run_id: str, model: str, after: int, limit: int) -> list[Record]:
@@ -127,17 +105,17 @@ class MemoryLedger:
             for record in self._to_send(run_id)
             if record.job.model == model
             and record.job.position > after
-            and self._wait[record.job.id] in {_Wait.NO, _Wait.OUTDATED}
+            and self._waiting.of(record.job.id) in {Wait.NO, Wait.OUTDATED}
         ]
         return await self._page(found, limit)
 
     async def freed(self, run_id: str, model: str, limit: int) -> list[Record]:
         """Jobs that need not wait any more, by position, each once in a run."""
         self._may_write()
-        free = [self._records[job_id] for job_id in self._free]
-        found = [record for record in _to_send(free, run_id) if record.job.model == model]
+        free = [self._records[job_id] for job_id in self._waiting.free()]
+        found = [record for record in to_send(free, run_id) if record.job.model == model]
         for record in found[:limit]:
-            self._mark(record.job.id, _Wait.HANDED_OUT)
+            self._waiting.mark(record.job.id, Wait.HANDED_OUT)
         return await self._page(found, limit)
 
     async def stranded(self, run_id: str, after: int, limit: int) -> list[Record]:
@@ -145,7 +123,7 @@ class MemoryLedger:
         found = [
             record
             for record in self._to_send(run_id)
-            if self._wait[record.job.id] is _Wait.YES
+            if self._waiting.of(record.job.id) is Wait.YES
             and record.job.position > after
             and any(self._state(upstream) is JobState.FAILED for upstream in record.job.needs)
         ]
@@ -159,7 +137,7 @@ class MemoryLedger:
     async def waiting(self, run_id: str) -> int:
         """How many jobs of this run wait for others."""
         await self._commit()
-        return sum(self._wait[record.job.id] is _Wait.YES for record in self._to_send(run_id))
+        return sum(self._waiting.of(record.job.id) is Wait.YES for record in self._to_send(run_id))
 
     async def ids(self, after: str = "", limit: int = 1000) -> list[str]:
         """The ids of all rows, by id, after ``after``."""
@@ -180,11 +158,10 @@ class MemoryLedger:
         self._may_write()
         for job_id in job_ids:
             row = self._records.get(job_id)
-            if row is not None and row.state not in _UNDER_WAY:
+            if row is not None and row.state not in UNDER_WAY:
                 self._put_aside(row)
-                self._unlink(job_id)
-                self._mark(job_id, _Wait.NO)
-                del self._records[job_id], self._wait[job_id]
+                self._waiting.forget(row.job)
+                del self._records[job_id]
         await self._commit()
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
@@ -205,7 +182,7 @@ class MemoryLedger:
         self._records[step.job_id] = after(record, step, self._run_id)
         self._spend(step)
         if step.to is JobState.STORED:
-            self._free_dependents(step.job_id)
+            self._waiting.stored(step.job_id, self._records)
         self.steps.append(step)
         await unbroken(anyio.sleep(self.commit_s))
 
@@ -233,7 +210,7 @@ class MemoryLedger:
         if run_id:
             found = [record for record in self._records.values() if record.run_id == run_id and record.selected]
         ids = {record.job.id for record in found}
-        return _tally(found, [record for (job_id, _), record in self._former.items() if job_id in ids])
+        return count(found, [record for (job_id, _), record in self._former.items() if job_id in ids])
 
     async def twins(self, limit: int) -> dict[str, tuple[str, str]]:
         """Images that several present jobs have on record: by sha256, the ids first and last planned."""
@@ -261,9 +238,7 @@ class MemoryLedger:
         found = MemoryLedger(commit_s=self.commit_s)
         found._records, found._runs = dict(self._records), dict(self._runs)
         found._manifests, found._former = dict(self._manifests), dict(self._former)
-        found._wait, found._free = dict(self._wait), set(self._free)
-        for upstream, dependents in self._dependents.items():
-            found._dependents[upstream] = set(dependents)
+        found._waiting = self._waiting.copy()
         return found
 
     async def _page(self, found: list[Record], limit: int) -> list[Record]:
@@ -287,52 +262,17 @@ class MemoryLedger:
         """The job's row, with the counters of the fingerprint that it is to have."""
         row = self._records.get(job.id)
         if row is not None:
-            if row.state in _UNDER_WAY or row.job.fingerprint == job.fingerprint:
+            if row.state in UNDER_WAY or row.job.fingerprint == job.fingerprint:
                 return row
             self._put_aside(row)
-        before = self._former.pop((job.id, job.fingerprint), None)
-        if row is None and before is None:
-            return None
-        before = before or Record(job)
-        return replace(
-            row or Record(job),
-            charged=before.charged,
-            unknown=before.unknown,
-            lost=before.lost,
-            pardoned=before.pardoned,
-            cost_usd=before.cost_usd,
-            unknown_usd=before.unknown_usd,
-        )
+        return with_counters(row, self._former.pop((job.id, job.fingerprint), None), job)
 
     def _put_aside(self, row: Record) -> None:
-        settled = row.charged - row.lost if row.state is JobState.STORED else 0
-        self._former[row.job.id, row.job.fingerprint] = replace(row, pardoned=max(row.pardoned, settled))
+        self._former[row.job.id, row.job.fingerprint] = put_aside(row)
 
     def _state(self, job_id: str) -> JobState | None:
         row = self._records.get(job_id)
         return None if row is None else row.state
-
-    def _mark(self, job_id: str, wait: _Wait) -> None:
-        self._wait[job_id] = wait
-        if wait is _Wait.FREE:
-            self._free.add(job_id)
-        else:
-            self._free.discard(job_id)
-
-    def _unlink(self, job_id: str) -> None:
-        row = self._records.get(job_id)
-        for upstream in row.job.needs if row is not None else ():
-            self._dependents[upstream].discard(job_id)
-
-    def _free_dependents(self, upstream: str) -> None:
-        for job_id in self._dependents.get(upstream, ()):
-            needs = self._records[job_id].job.needs
-            if self._wait[job_id] is _Wait.YES and all(map(self._is_made, needs)):
-                self._mark(job_id, _Wait.FREE)
-
-    def _is_made(self, job_id: str) -> bool:
-        """Whether a job is stored, as what was asked for last."""
-        return self._state(job_id) is JobState.STORED and self._wait[job_id] is not _Wait.OUTDATED
 
     def _spend(self, step: Step) -> None:
         run = self._runs.get(self._run_id)
@@ -340,7 +280,7 @@ class MemoryLedger:
             self._runs[run.id] = replace(run, spent_usd=run.spent_usd + step.usd)
 
     def _to_send(self, run_id: str) -> list[Record]:
-        return _to_send(self._records.values(), run_id)
+        return to_send(self._records.values(), run_id)
 
     def _present(self) -> list[Record]:
         ordinals = {name: ordinal for ordinal, name in enumerate(self._manifests)}
@@ -350,63 +290,3 @@ class MemoryLedger:
             if record.job.manifest in ordinals and self._manifests[record.job.manifest] == record.run_id
         ]
         return sorted(found, key=lambda record: (ordinals[record.job.manifest], record.job.position))
-
-
-def _to_send(records: Iterable[Record], run_id: str) -> list[Record]:
-    found = (
-        record for record in records if record.state is JobState.PENDING and record.run_id == run_id and record.selected
-    )
-    return sorted(found, key=lambda record: record.job.position)
-
-
-def _wait_of(record: Record, enlisted: Enlisted) -> _Wait:
-    """Of a row after a plan."""
-    if record.state in _UNDER_WAY:
-        return _Wait.OUTDATED if record.job.fingerprint != enlisted.job.fingerprint else _Wait.NO
-    return _Wait.YES if enlisted.waits else _Wait.NO
-
-
-def _planned(row: Record | None, enlisted: Enlisted, run_id: str) -> Record:
-    """A row after a plan: stamped only while it is under way, else as the plan has it."""
-    job, selected, known = enlisted.job, enlisted.selected, row is not None
-    if row is not None and row.state in _UNDER_WAY:
-        stamped = replace(row.job, manifest=job.manifest, position=job.position)
-        return replace(row, job=stamped, run_id=run_id, selected=selected)
-    row = _pardoned(row or Record(job), enlisted)
-    state = _STATE_OF.get(enlisted.disposition)
-    if known and state is None:
-        return replace(row, job=job, run_id=run_id, selected=selected)
-    return replace(
-        row,
-        job=job,
-        state=state or JobState.PENDING,
-        attempts=0,
-        lease=row.lease if state is JobState.GENERATED else None,
-        failure=job.defect if enlisted.disposition is Disposition.REFUSE else None,
-        run_id=run_id,
-        selected=selected,
-        **_restored(enlisted),
-    )
-
-
-def _restored(enlisted: Enlisted) -> dict[str, Any]:
-    if enlisted.disposition is not Disposition.RESTORE or enlisted.stored is None:
-        return {}
-    return {"stored": enlisted.stored, "stored_by": ""}
-
-
-def _pardoned(row: Record, enlisted: Enlisted) -> Record:
-    return replace(row, pardoned=max(row.pardoned, row.charged + row.unknown - 1)) if enlisted.pardon else row
-
-
-def _tally(found: Sequence[Record], former: Sequence[Record]) -> Tally:
-    both = [*found, *former]
-    return Tally(
-        by_state=dict(Counter(str(record.state) for record in found)),
-        failures=dict(Counter(str(record.failure.reason) for record in found if record.failure is not None)),
-        charged=sum(record.charged for record in both),
-        unknown=sum(record.unknown for record in both),
-        lost=sum(record.lost for record in both),
-        cost_usd=sum((record.cost_usd for record in both), 0.0),
-        unknown_usd=sum((record.unknown_usd for record in both), 0.0),
-    )

@@ -8,11 +8,10 @@ from tests.app.stage import Api, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    data: Path = tmp_path_factory.mktemp("simulator")
-    with serving(data) as running:
+    """One for all tests of a module: what they are about is before or after it."""
+    with serving(tmp_path_factory.mktemp("simulator")) as running:
         yield running
