@@ -15,7 +15,7 @@ __all__ = ["Landing", "Presence", "Sink"]
 
 
 class Landing(Protocol):
-    """One image on its way to the sink: a temporary file that becomes the output all at once, or never.
+    """One image on its way to the sink: in memory, or a temporary file, that becomes the output all at once, or never.
 
     It survives broken transfers: ``size`` bytes are there, and a transfer may go on from there or ``restart``.
     """
@@ -79,11 +79,7 @@ class Sink(Protocol):
     """Where images land."""
 
     async def land(self) -> Landing:
-        """Begin a landing.
-
-        Raises:
-            StorageError: the folder is gone, read-only or full.
-        """
+        """Begin a landing. That the folder is gone, read-only or full may come out as late as at its commit."""
         ...
 
     async def adopt(self, path: Path) -> Landing:
