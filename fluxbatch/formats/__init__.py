@@ -27,7 +27,7 @@ _INSPECTORS: Final[dict[str, Callable[[Window], ImageFacts]]] = {
 }
 
 
-def inspect_image(file: BinaryIO) -> ImageFacts:
+def inspect_image(file: BinaryIO, *, along: Callable[[memoryview], object] | None = None) -> ImageFacts:
     """The facts of a complete JPEG, PNG or WebP file.
 
     JPEG: its end marker is there (bytes behind it, as phones append them, are allowed). PNG: every chunk up to the
@@ -35,15 +35,19 @@ def inspect_image(file: BinaryIO) -> ImageFacts:
 
     Args:
         file: open for reading in binary, seekable; it is left at an arbitrary position.
+        along: is handed all bytes of the file, in order, each once, so that a digest needs no reading of its own. Not
+            all of them, if it is no image.
 
     Raises:
         NotAnImage: it is another kind of file, damaged, or cut short.
     """
-    window = Window(file)
+    window = Window(file, along)
     if not window.size:
         raise NotAnImage("the file is empty", kind="empty")
     kind = recognise(window.head())
     inspector = _INSPECTORS.get(kind)
     if inspector is None:
         raise NotAnImage(f"it is {describe(kind)}, not a JPEG, PNG or WebP image", kind=kind)
-    return inspector(window)
+    facts = inspector(window)
+    window.finish()
+    return facts

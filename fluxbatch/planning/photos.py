@@ -7,7 +7,7 @@ import stat
 from collections import OrderedDict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from blake3 import blake3
@@ -219,24 +219,20 @@ def _judge(seen: _Seen, path: str, ref: str, fit: Fit) -> Checked:
 
 def _read(path: str, status: os.stat_result, decoder: Decoder | None) -> tuple[ImageFacts, str]:
     hasher = blake3()
-    with open(path, "rb") as file:  # noqa: PTH123 - as above
-        facts = _facts(path, file, decoder)
-        file.seek(0)
-        while piece := file.read(_PIECE):
-            hasher.update(piece)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+        try:
+            facts = inspect_image(file, along=hasher.update)
+        except NotAnImage as problem:
+            if decoder is None or problem.kind not in DECODABLE:
+                raise
+            facts, hasher = decoder.measure(path), blake3()
+            file.seek(0)
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
         after = os.fstat(file.fileno())
     if _memo_key(path, after) != _memo_key(path, status):
         raise NotAnImage("it changes while it is being read", kind="damaged")
     return facts, hasher.hexdigest()
-
-
-def _facts(path: str, file: BinaryIO, decoder: Decoder | None) -> ImageFacts:
-    try:
-        return inspect_image(file)
-    except NotAnImage as problem:
-        if decoder is None or problem.kind not in DECODABLE:
-            raise
-        return decoder.measure(path)
 
 
 def _memo_key_of(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether one more image may be ordered: never more than can be fetched while their URLs live."""
+"""Whether one more image may be ordered: never more than can be fetched while their URLs live, nor far ahead of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ __all__ = ["Load", "may_order"]
 
 _SAFE_SHARE: Final = 0.5
 """of a URL's life that may be planned with; the rest is for retries and slow hosts"""
+_MOST_AHEAD: Final = 16
+"""leases owed for each delivery slot: enough to keep it busy, and no more is held in memory or at stake than that"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,12 @@ def may_order(load: Load) -> bool:
 
     Always while all that is due, requests in flight included, leaves a delivery slot free (so it can neither deadlock
     nor starve); beyond that as long as it fits, with the new one, into the safe share of a URL's life at the speed seen
-    lately.
+    lately, and what is paid for and not yet fetched is a few rounds of deliveries at most: ordering faster than that
+    ends a run no earlier.
     """
     if load.owed + load.in_flight < load.slots:
         return True
+    if load.owed >= load.slots * _MOST_AHEAD:
+        return False
     due = load.owed + load.in_flight + 1
     return due * load.delivery_s / load.slots <= load.life_s * _SAFE_SHARE

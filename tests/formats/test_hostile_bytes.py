@@ -86,3 +86,13 @@ def test_any_start_has_a_kind_or_none(head: bytes) -> None:
 @pytest.mark.timeout(5)
 def test_files_made_of_nothing_but_structure_end_soon(data: bytes) -> None:
     assert refused(data)
+
+
+@pytest.mark.parametrize("name", sorted(PHOTOS))
+@given(tail=st.sampled_from([0, 1, 5000, 300_000, 1 << 20]))
+def test_all_bytes_are_handed_out_along_the_way(name: str, tail: int) -> None:
+    """In order and each once, whatever is looked at twice or out of order."""
+    data = PHOTOS[name] + bytes(tail)
+    seen = bytearray()
+    assert inspect_image(io.BytesIO(data), along=seen.extend) == inspect_image(io.BytesIO(data))
+    assert bytes(seen) == data

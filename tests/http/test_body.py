@@ -233,3 +233,27 @@ async def test_uploads_of_one_provider_share_the_gate(bench: Bench, tmp_path: Pa
             uploads.start_soon(provider.generate, job_of([photo]))
     arrived = {request.json["input_image"] for request in server.complete}
     assert arrived == {data_url(photo, (tmp_path / photo.ref).read_bytes()) for photo in photos}
+
+
+@pytest.mark.parametrize("turns", [30, 37, 44])
+async def test_uploads_that_are_called_off_hand_their_turn_on(bench: Bench, tmp_path: Path, turns: int) -> None:
+    photo = write_photo(tmp_path, "one.png", PIECE * 40)
+    async with (
+        serve(always(OK)) as server,
+        bench.provider(server.base_url) as provider,
+        anyio.create_task_group() as uploads,
+    ):
+        scopes = [anyio.CancelScope() for _ in range(8)]
+
+        async def upload(scope: anyio.CancelScope) -> None:
+            with scope:
+                await provider.generate(job_of([photo]))
+
+        for scope in scopes:
+            uploads.start_soon(upload, scope)
+        await server.until(lambda: server.open == len(scopes))
+        for scope in scopes[::2]:
+            for _ in range(turns):
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    assert len(server.complete) == 4

@@ -117,6 +117,12 @@ def test_what_is_ordered_can_be_fetched_in_time(load: Load) -> None:
         assert waves * load.delivery_s <= load.life_s
 
 
+@given(LOADS)
+def test_what_is_paid_for_and_not_fetched_stays_within_a_few_rounds(load: Load) -> None:
+    if load.owed >= 16 * load.slots:
+        assert not may_order(load)
+
+
 def test_overload_is_refused() -> None:
     assert not may_order(Load(in_flight=20, owed=100, slots=4, delivery_s=20.0, life_s=600.0))
     assert may_order(Load(in_flight=20, owed=10, slots=4, delivery_s=20.0, life_s=600.0))

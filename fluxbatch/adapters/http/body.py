@@ -6,9 +6,10 @@ takes everything at once from starving the event loop.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import anyio
 import orjson
 import pybase64
 from aiohttp.http import StreamWriter
@@ -29,28 +30,56 @@ if TYPE_CHECKING:
 
 __all__ = ["PIECE", "RequestBody", "UploadGate", "segments"]
 
-PIECE: Final = 96 * 1024
+PIECE: Final = 192 * 1024
 """raw bytes a piece: a multiple of 3, so that pieces of base64 join without padding"""
 
 
 class UploadGate:
-    """One turn at a time over all uploads: read a piece, encode it, hand it to the socket, let the loop breathe.
+    """One piece of one upload in each round of the event loop: read it, encode it, hand it to the socket.
 
-    The buffer is shared: a piece is encoded before the turn ends.
+    Uploads take turns. The buffer is shared: a piece is encoded before the turn ends.
     """
 
     def __init__(self) -> None:
-        self._lock = anyio.Lock(fast_acquire=True)
+        self._busy = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._buffer = memoryview(bytearray(PIECE))
 
     async def pass_on(self, reader: PhotoReader, writer: StreamWriter) -> int:
         """Send the next piece; return its raw size, 0 at the end of the photo."""
-        async with self._lock:
+        await self._turn()
+        try:
             size = reader.readinto(self._buffer)
             if size:
-                await writer.write(pybase64.b64encode(self._buffer[:size]), drain=False)
-            await checkpoint()
+                # a view: what TLS or the socket don't take at once is cut off it, and not copied each time
+                await writer.write(memoryview(pybase64.b64encode(self._buffer[:size])), drain=False)
+            if not self._waiting:
+                await checkpoint()
+        finally:
+            self._pass_turn()
         return size
+
+    async def _turn(self) -> None:
+        """Wait for it. Who is given one goes on in the next round of the event loop."""
+        if not self._busy:
+            self._busy = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._pass_turn()
+            raise
+
+    def _pass_turn(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy = False
 
 
 class RequestBody(Payload):
