@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fluxbatch.app.calendar import Calendar
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
+    from fluxbatch.ports import Memo
 
 __all__ = ["compose", "networks"]
 
@@ -61,10 +62,12 @@ async def compose(
     key: str,
     learned: Mapping[str, int],
     calendar: Calendar,
+    memo: Memo | None,
 ) -> AsyncIterator[Desk]:
     """The desk of a run against a real API or the simulator; connections are closed at the end.
 
-    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent.
+    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent; ``memo``: is told what is
+    found in photos of stores.
     """
     settings, clock = request.settings, SystemClock()
     url = check_base_url(base_url)
@@ -100,7 +103,7 @@ async def compose(
             rng=SystemRandom(),
             rescue=FileRescue(places),
             fitter=fitter,
-            objects=StoreSource(folder.photos, request.ca_file),
+            objects=StoreSource(folder.photos, request.ca_file, memo),
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -154,6 +154,7 @@ class _Run:
                     key=key,
                     learned=known.limits,
                     calendar=self._calendar,
+                    memo=intake.memo,
                 )
             )
             engine = Engine(desk)
