@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
+from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.folder import STATE_FOLDER, Paths
+from fluxbatch.app.outlook import outlook_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.findings import Findings
 from fluxbatch.planning.intake import Intake
+from fluxbatch.policy.outlook import Outlook
 from fluxbatch.report.results import write_results
+from fluxbatch.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +58,7 @@ class FolderStatus:
         last_run: the newest run, None before the first.
         open_requests: on record as sent and not answered: under way while a run lives, else maybe billed.
         open_usd: their price.
+        outlook: what the hours and the budget that were asked about leave.
     """
 
     paths: Paths
@@ -62,6 +68,7 @@ class FolderStatus:
     last_run: RunRow | None
     open_requests: int = 0
     open_usd: float = 0.0
+    outlook: Outlook = field(default_factory=partial(Outlook, 0.0))
 
     @property
     def unknown(self) -> tuple[int, float]:
@@ -90,6 +97,7 @@ class FolderStatus:
             "unknown_usd": round(self.unknown[1], 6),
             "failures": dict(tally.failures),
             "last_run": None if run is None else _run_facts(run),
+            **{name: said for name, said in self.outlook.as_dict().items() if said is not None},
         }
 
 
@@ -112,22 +120,23 @@ def find_folder(asked: Path | None, here: Path) -> Path:
     raise UsageError(f"there are several output folders here: {names}", remedy="name the one that is meant")
 
 
-async def look_at(paths: Paths) -> FolderStatus:
-    """Read a folder's ledger, also while a run goes on.
+async def look_at(paths: Paths, settings: Settings | None = None) -> FolderStatus:
+    """Read a folder's ledger, also while a run goes on; ``settings``: of hours and budget.
 
     Raises:
-        UsageError: there is no ledger.
+        UsageError: there is no ledger, or they can't be understood.
     """
     ledger = await open_ledger(paths)
     try:
         kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
         # no more than were in flight at a time
         under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_IN_FLIGHT)
+        outlook = await outlook_of(settings or Settings(), ledger, SystemClock())
     finally:
         await ledger.close()
     held = await anyio.to_thread.run_sync(is_held, paths)
     usd = sum(record.job.price or 0.0 for record in under_way)
-    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd)
+    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd, outlook)
 
 
 async def rewrite_results(paths: Paths) -> int:
