@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from contextlib import asynccontextmanager
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,7 @@ from fluxbatch.telemetry.logs import Observers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     from fluxbatch.app.calendar import Calendar
     from fluxbatch.app.folder_state import HeldFolder
@@ -35,7 +36,21 @@ if TYPE_CHECKING:
 __all__ = ["compose", "networks"]
 
 
-def networks(request: RunRequest, proxies: Mapping[str, str]) -> tuple[Network, Network]:
+class Ways(Protocol):
+    """As much of a request as says which ways there are.
+
+    Attributes:
+        ca_file: certificates to trust beside the system's.
+        download_proxy: as the user wrote it.
+    """
+
+    @property
+    def ca_file(self) -> Path | None: ...
+    @property
+    def download_proxy(self) -> str: ...
+
+
+def networks(request: Ways, proxies: Mapping[str, str]) -> tuple[Network, Network]:
     """The networks of requests and of results; ``proxies``: of the environment, by scheme.
 
     Raises:

@@ -12,7 +12,7 @@ import click
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
-from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
+from fluxbatch.cli.options import Seconds, ca_file_option, download_proxy_option, find_key, key_file_option
 from fluxbatch.cli.serving import serve_option, tell_broken
 from fluxbatch.cli.telling import display_for, hooks_for, page_for
 from fluxbatch.errors import FluxbatchError, UsageError
@@ -52,13 +52,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @asking("what")
 @key_file_option
 @ca_file_option
-@click.option(
-    "--download-proxy",
-    envvar="FLUXBATCH_DOWNLOAD_PROXY",
-    metavar="URL",
-    default="",
-    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too.",
-)
+@download_proxy_option
 @asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
