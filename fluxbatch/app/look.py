@@ -16,7 +16,7 @@ from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.flags import finding_flags
-from fluxbatch.app.folder import STATE_FOLDER, Paths
+from fluxbatch.app.folder import STATE_FOLDER, Paths, cut_address, known_state
 from fluxbatch.app.outlook import outlook_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     from fluxbatch.planning.intake import ManifestFile
     from fluxbatch.ports import RunRow, Tally
 
-__all__ = ["FolderStatus", "find_folder", "is_held", "look_at", "open_ledger", "rewrite_results", "validate"]
+__all__ = [
+    "FolderStatus",
+    "find_folder",
+    "find_paths",
+    "is_held",
+    "look_at",
+    "open_ledger",
+    "rewrite_results",
+    "validate",
+]
 
 
 _MOST_IN_FLIGHT: Final = 10_000
@@ -118,6 +127,32 @@ def find_folder(asked: Path | None, here: Path) -> Path:
         raise UsageError("there is no output folder here", remedy="name it, or go to where it is")
     names = ", ".join(path.name for path in found)
     raise UsageError(f"there are several output folders here: {names}", remedy="name the one that is meant")
+
+
+def find_paths(asked: Path | None, state: Path | None, here: Path) -> Paths:
+    """The paths of an output folder; ``asked`` and ``here`` as for ``find_folder``, ``state``: where its ledger lives.
+
+    An object store is named as a run names it, by its address beside the state folder, or by that folder alone.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    address = None if asked is None else cut_address(asked)
+    if address is None:
+        folder = find_folder(asked, here)
+        return Paths.of(folder, state or known_state(folder))
+    if state is None:
+        raise UsageError(
+            f"{address} is an object store: what is known of its images is in the state folder of its runs",
+            remedy="name that folder in its place, or beside it: --state DIR",
+        )
+    paths = Paths.of(state)
+    if paths.store is None or paths.store.url != address:
+        of_what = "" if paths.store is None else f", but that of {paths.store}"
+        raise UsageError(
+            f"{state} is not the state folder of {address}{of_what}", remedy="name the one that its runs were given"
+        )
+    return paths
 
 
 async def look_at(paths: Paths, settings: Settings | None = None) -> FolderStatus:

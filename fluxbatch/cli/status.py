@@ -89,8 +89,7 @@ def status(
     """Look at an output folder."""
     import anyio
 
-    from fluxbatch.app.folder import Paths, known_state
-    from fluxbatch.app.look import find_folder, look_at, rewrite_results
+    from fluxbatch.app.look import find_paths, look_at, rewrite_results
 
     if watched and results:
         raise UsageError("--watch and --results", remedy="give one of them")
@@ -98,8 +97,7 @@ def status(
         raise UsageError(f"--interval {every_s:g} without --watch", remedy="add --watch, or leave it out")
     if every_s is not None and every_s < _LEAST_S:
         raise UsageError(f"--interval {every_s:g}", remedy=f"it must be {_LEAST_S:g} seconds or more")
-    folder = find_folder(out, Path.cwd())
-    paths = Paths.of(folder, state or known_state(folder))
+    paths = find_paths(out, state, Path.cwd())
     settings = Settings(**nightly_settings(hours_and_budget))
     if watched:
         return _watch(paths, settings, _WATCH_S if every_s is None else every_s, as_json=as_json)
