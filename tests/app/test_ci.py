@@ -382,6 +382,12 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
+def changed(folder: Path) -> set[str]:
+    """Files of a repository that are not as they were committed."""
+    done = subprocess.run(["git", "diff", "--name-only"], cwd=folder, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
 def test_a_change_in_a_fresh_clone_is_one_request(api: Api, tmp_path: Path) -> None:
     """Manifest, lock and images are in the repository; the ledger is not."""
     repo, clone = tmp_path / "repo", tmp_path / "clone"
@@ -409,5 +415,8 @@ def test_a_change_in_a_fresh_clone_is_one_request(api: Api, tmp_path: Path) -> N
     counts, found = cases(clone / "junit.xml")
     assert (counts["tests"], counts["failures"], counts["errors"], counts["skipped"]) == ("3", "0", "0", "0")
     assert set(found) == {"cup", "mug", "bowl"}
+    assert {float(found[name].attrib["time"]) for name in ("cup", "bowl")} == {0.0}
+    wanted = {"shop.yaml", "fluxbatch.lock", "images/mug.jpg", "images/results.jsonl"}
+    assert changed(clone) == wanted, "what the pull request would be"
     assert "all 3 images there" in page.read_text()
     assert "| 1 | 2 | 0 | 0 | 1 | $0.01 | – | 0 |" in page.read_text()
