@@ -15,13 +15,13 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
 from fluxbatch.app.outlook import outlook_of
 from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import choose, gate, take_in
+from fluxbatch.app.unseen import sink_to_plan_with
 from fluxbatch.errors import UsageError
 from fluxbatch.model.flux import known_models
 from fluxbatch.model.outline import Action, PlanEntry
@@ -144,7 +144,7 @@ async def outline(request: RunRequest) -> Outline:
         outlook = await outlook_of(request.settings, known, SystemClock())
         await find_rejected(intake, request, paths, ledger)
         kind = "simulated" if request.simulate else "live"
-        sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=request.ca_file))
+        sink = await sink_to_plan_with(paths, findings, kind=kind, ca_file=request.ca_file)
         survey = Survey(intake, ledger, sink, request.settings)
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # the outline's to close
         try:

@@ -194,3 +194,32 @@ def test_from_a_checkout_that_can_only_be_read(
             assert ran.summary["requests"] == requested
             assert not [word for word in ("\x1b", KEY, s3server.SECRET) if word in ran.err]
     assert len(quick.names("shop/night")) == len(SCENES) + 1
+
+
+def test_a_fork_has_neither_key_nor_credentials(quick: Store, tmp_path: Path) -> None:
+    """It plans, says what it would cost at most, sends nothing, and asks the store for nothing."""
+    rows = [{"id": f"j{n}", "prompt": f"Number {n}", "model": "flux-2-klein-4b"} for n in range(4)]
+    manifest = tmp_path / "jobs.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    words = ("jobs.jsonl", "-o", PLACE, "--state", "state")
+    with serving(tmp_path / "sim") as api:
+        api.env |= {"AWS_ENDPOINT_URL": quick.environment["AWS_ENDPOINT_URL"], "FLUXBATCH_API_KEY": ""}
+        planned = run_command("plan", *words, "--json", cwd=tmp_path, env=api.environment)
+        assert (planned.code, planned.summary["make"], planned.summary["warnings"]) == (0, 4, 1)
+        told = run_command("plan", *words, cwd=tmp_path, env=api.environment)
+        assert f"{PLACE}: warning: can't be looked into: there are no credentials" in told.err
+        ran = api.run(*words, cwd=tmp_path)
+        assert ran.code == 2
+        assert "there is no API key: 4 images to make, about $0.04; nothing was sent" in ran.err
+        assert "all images that the ledger doesn't know count as new" in ran.err
+        # with a key, images would have nowhere to go
+        api.env["FLUXBATCH_API_KEY"] = KEY
+        ran = api.run(*words, cwd=tmp_path)
+        assert (ran.code, "set AWS_ACCESS_KEY_ID" in ran.err) == (2, True)
+        # wrong credentials are no missing ones
+        api.env |= {**quick.environment, "AWS_SECRET_ACCESS_KEY": "wrong", "FLUXBATCH_API_KEY": ""}
+        planned = run_command("plan", *words, cwd=tmp_path, env=api.environment)
+        assert (planned.code, "refuses the credentials" in planned.err) == (3, True)
+        assert api.sim.requests == 0
+    assert not (tmp_path / "state").exists()
+    assert not quick.names("shop")
