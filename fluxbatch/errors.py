@@ -124,13 +124,25 @@ class FolderInUse(FluxbatchError):
 
 
 class PhotoError(FluxbatchError):
-    """One photo of one job can't be sent."""
+    """One photo of one job can't be sent.
+
+    Attributes:
+        reason: what the job failed of.
+    """
 
     exit_code = 1
+    reason = Reason.BAD_IMAGE
+
+    def __init__(self, message: str, *, remedy: str = "", reason: Reason | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        if reason is not None:
+            self.reason = reason
 
 
 class PhotoChanged(PhotoError):
     """The photo is no longer the file that was checked before the run."""
+
+    reason = Reason.INPUT_CHANGED
 
 
 class DeliveryError(FluxbatchError):

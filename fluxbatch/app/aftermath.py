@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
+from fluxbatch.app.durations import Durations
 from fluxbatch.model.problem import Where
 from fluxbatch.report.case import Case
 
@@ -32,30 +33,44 @@ class Aftermath:
         summary: its account.
         out: the output folder.
         unusable: rows that have no usable id, and so are no case.
+        begun_at: of the run, epoch seconds.
     """
 
     summary: Summary
     out: Path
     unusable: int
+    begun_at: float
+    _events: Path
     _ledger: Ledger
     _intake: Intake
 
     async def cases(self) -> AsyncIterator[list[Case]]:
         """The jobs of the run in manifest order, in batches; what it left out is not among them."""
         batch: list[Record] = []
-        async for record in self._ledger.rows():
-            if record.run_id != self.summary.run_id or not record.selected:
-                continue
-            batch.append(record)
-            if len(batch) == _BATCH:
-                yield await self._placed(batch)
-                batch = []
-        if batch:
-            yield await self._placed(batch)
+        with Durations() as durations:
+            await anyio.to_thread.run_sync(durations.read, self._events, self.summary.run_id)
+            async for record in self._ledger.rows():
+                if record.run_id != self.summary.run_id or not record.selected:
+                    continue
+                batch.append(record)
+                if len(batch) == _BATCH:
+                    yield await self._placed(batch, durations)
+                    batch = []
+            if batch:
+                yield await self._placed(batch, durations)
 
-    async def _placed(self, records: list[Record]) -> list[Case]:
-        places = await anyio.to_thread.run_sync(self._intake.where, [record.job.id for record in records])
+    async def _placed(self, records: list[Record], durations: Durations) -> list[Case]:
+        def look() -> tuple[dict[str, Where], dict[str, float]]:
+            ids = [record.job.id for record in records]
+            return self._intake.where(ids), durations.of(ids)
+
+        places, took = await anyio.to_thread.run_sync(look)
         return [
-            Case(record, places.get(record.job.id) or Where(record.job.manifest), self.summary.run_id)
+            Case(
+                record,
+                places.get(record.job.id) or Where(record.job.manifest),
+                self.summary.run_id,
+                took.get(record.job.id, 0.0),
+            )
             for record in records
         ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from fluxbatch.app.calls import in_thread, tell
-from fluxbatch.app.keyless import key_missing, lacks_key
+from fluxbatch.app.calls import in_thread
+from fluxbatch.app.keyless import key_missing, lacks_key, warn
 from fluxbatch.app.overlays import Remaking
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import gate
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["agree"]
 
-_SHOWN_WARNINGS: Final = 20
-
 
 async def agree(
     request: RunRequest, intake: Intake, findings: Findings, folder: HeldFolder, desk: Desk, calendar: Calendar
@@ -39,7 +37,7 @@ async def agree(
     remaking = Remaking(intake)
     quote = await survey.quote(findings, remaking.note)
     gate(intake, request, findings)
-    _warn(request, findings)
+    warn(request, findings)
     _refuse(request, quote)
     if quote.make and calendar.window is not None and calendar.is_closed(desk.clock):
         # now, and not only once it runs: what nobody was asked about must not be sent
@@ -49,12 +47,6 @@ async def agree(
     await remaking.put_on_record(request, folder.paths, folder.sink)
     await survey.enlist(folder.ledger)
     return quote
-
-
-def _warn(request: RunRequest, findings: Findings) -> None:
-    found = findings.warnings + findings.errors
-    if request.hooks.warn is not None and found:
-        tell(request.hooks.warn, findings.first(_SHOWN_WARNINGS), found)
 
 
 def _refuse(request: RunRequest, quote: Quote) -> None:

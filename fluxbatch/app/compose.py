@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.request
 from contextlib import asynccontextmanager
 from random import SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import anyio.to_thread
@@ -26,15 +26,31 @@ from fluxbatch.telemetry.logs import Observers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
 
     from fluxbatch.app.calendar import Calendar
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
+    from fluxbatch.ports import Memo
 
 __all__ = ["compose", "networks"]
 
 
-def networks(request: RunRequest, proxies: Mapping[str, str]) -> tuple[Network, Network]:
+class Ways(Protocol):
+    """As much of a request as says which ways there are.
+
+    Attributes:
+        ca_file: certificates to trust beside the system's.
+        download_proxy: as the user wrote it.
+    """
+
+    @property
+    def ca_file(self) -> Path | None: ...
+    @property
+    def download_proxy(self) -> str: ...
+
+
+def networks(request: Ways, proxies: Mapping[str, str]) -> tuple[Network, Network]:
     """The networks of requests and of results; ``proxies``: of the environment, by scheme.
 
     Raises:
@@ -61,10 +77,12 @@ async def compose(
     key: str,
     learned: Mapping[str, int],
     calendar: Calendar,
+    memo: Memo | None,
 ) -> AsyncIterator[Desk]:
     """The desk of a run against a real API or the simulator; connections are closed at the end.
 
-    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent.
+    ``learned``: limits that an earlier run met; ``calendar``: when and how much may be sent; ``memo``: is told what is
+    found in photos of stores.
     """
     settings, clock = request.settings, SystemClock()
     url = check_base_url(base_url)
@@ -100,7 +118,7 @@ async def compose(
             rng=SystemRandom(),
             rescue=FileRescue(places),
             fitter=fitter,
-            objects=StoreSource(folder.photos, request.ca_file),
+            objects=StoreSource(folder.photos, request.ca_file, memo),
         )
     finally:
         with anyio.CancelScope(shield=True):

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Final
 import aiofiles.tempfile
 import anyio
 import anyio.to_thread
+from yarl import URL
 
 from fluxbatch import __version__
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk.filesystem import network_kind
-from fluxbatch.adapters.http import Network
 from fluxbatch.adapters.http.connect import check_base_url
 from fluxbatch.adapters.http.listing import list_models
 from fluxbatch.adapters.stores.opening import open_bucket
 from fluxbatch.adapters.stores.probe import probe
+from fluxbatch.app.compose import networks
 from fluxbatch.app.folder import Paths, known_state
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.errors import StorageError, UsageError
@@ -37,13 +38,14 @@ from fluxbatch.telemetry.redact import clean
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from yarl import URL
-
+    from fluxbatch.adapters.http import Network
     from fluxbatch.adapters.http.listing import Listing
 
 __all__ = ["CheckupRequest", "check_up"]
 
 _PATIENCE_S: Final = 10.0
+_SOMEWHERE: Final = URL("https://delivery.invalid/")
+"""where results come from is known once there are some"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class CheckupRequest:
         state: where the ledger would be, if not in there.
         simulate: look at a simulator of our own instead of the API.
         ca_file: certificates to trust beside the system's.
+        download_proxy: through which results would be fetched; as of a run.
         settings: of the run: how much at a time, and the free space that it asks for.
     """
 
@@ -70,6 +73,7 @@ class CheckupRequest:
     state: Path | None = None
     simulate: bool = False
     ca_file: Path | None = None
+    download_proxy: str = field(default="", repr=False)
     settings: Settings = field(default_factory=Settings)
 
 
@@ -115,12 +119,35 @@ async def _look_at_api(request: CheckupRequest, base_url: str, key: str) -> list
         return [Check.unusable("api", error.message, error.remedy)]
     try:
         proxies = urllib.request.getproxies()
-        network = Network(ca_file=request.ca_file, proxies=proxies)
+        network, for_results = networks(request, {} if request.simulate else proxies)
     except UsageError as error:
         return [Check.unusable("network", error.message, error.remedy)]
     clock = SystemClock()
     listing = await list_models(url, key, network=network, now=clock.now, patience_s=_PATIENCE_S)
-    return [_proxy_check(network, url, proxies), *_api_checks(url, listing, with_key=bool(key))]
+    checks = [_proxy_check(network, url, proxies), *_api_checks(url, listing, with_key=bool(key))]
+    return [*checks, await _downloads_check(for_results, url)] if for_results is not network else checks
+
+
+async def _downloads_check(network: Network, url: URL) -> Check:
+    """The way of results, if they have one of their own: is the proxy there, and does it let somebody out."""
+    way = network.proxy(_SOMEWHERE).url
+    if way is None:
+        return Check.ok("downloads", "results are fetched directly")
+    proxy = clean(str(way.origin()))
+    remedy = "check --download-proxy (FLUXBATCH_DOWNLOAD_PROXY)"
+    try:
+        with anyio.fail_after(_PATIENCE_S):
+            async with await anyio.connect_tcp(way.host or "", way.port or 0):
+                pass
+    except (OSError, TimeoutError):
+        return Check.stopping("downloads", f"the proxy for results, {proxy}, can't be reached", remedy)
+    if network.proxy(url).url is not None:
+        # without the key, which is no business of theirs: any answer will do
+        asked = await list_models(url, "", network=network, now=SystemClock().now, patience_s=_PATIENCE_S)
+        if asked.lost:
+            words = f"through {proxy}, the proxy for results, {clean(url.host or '')} can't be reached: {asked.lost}"
+            return Check.warning("downloads", words, "all is well if it lets delivery hosts through alone")
+    return Check.ok("downloads", f"results are fetched through {proxy}")
 
 
 def _proxy_check(network: Network, url: URL, proxies: dict[str, str]) -> Check:

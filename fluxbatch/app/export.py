@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections import Counter
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,10 +13,9 @@ import anyio
 import anyio.to_thread
 
 from fluxbatch.adapters.disk.delivery import FolderDestination
-from fluxbatch.adapters.stores import PhotoCache
 from fluxbatch.adapters.stores.delivery import StoreDestination
 from fluxbatch.adapters.stores.opening import open_bucket
-from fluxbatch.app.folder_state import sink_of
+from fluxbatch.app.far_images import far_images
 from fluxbatch.app.review import Standing
 from fluxbatch.errors import FluxbatchError, PhotoChanged, PhotoError, UsageError, unwrapped
 from fluxbatch.model.address import StoreAddress
@@ -154,25 +150,8 @@ async def _reading(reviews: Reviews, ca_file: Path | None) -> AsyncIterator[_Rea
     if paths.store is None:
         yield lambda stored: nullcontext(paths.out / stored.file)
         return
-    kind = "simulated" if reviews.simulated else "live"
-    # not where runs have theirs: one may be going on
-    folder = Path(await anyio.to_thread.run_sync(partial(tempfile.mkdtemp, prefix="fluxbatch-")))
-    photos = PhotoCache(folder)
-    try:
-        sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=ca_file, photos=photos))
-
-        @asynccontextmanager
-        async def fetched(stored: Stored) -> AsyncIterator[Path]:
-            photo = await sink.photo(stored)
-            try:
-                yield Path(photo.path)
-            finally:
-                photos.release(photo.path)
-
-        yield fetched
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(partial(shutil.rmtree, folder, ignore_errors=True))
+    async with far_images(paths, simulated=reviews.simulated, ca_file=ca_file) as far:
+        yield far.image
 
 
 async def _deliver(destination: Destination, read: _Read, stored: Stored, *, replace: bool) -> Delivered:

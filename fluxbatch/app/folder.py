@@ -14,7 +14,7 @@ from fluxbatch.telemetry.redact import clean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["STATE_FOLDER", "Paths", "find_out", "known_state"]
+__all__ = ["STATE_FOLDER", "Paths", "cut_address", "find_out", "known_state"]
 
 STATE_FOLDER: Final = ".fluxbatch"
 _STORE_MARK: Final = "store"
@@ -221,6 +221,11 @@ def known_state(out: Path) -> Path | None:
         return Path((out / STATE_FOLDER / "state").read_text(encoding="utf-8").strip())
     except OSError:
         return None
+
+
+def cut_address(path: Path) -> str | None:
+    """The address of an object store that was taken for a path, which makes ``s3:/bucket`` of it; None for a path."""
+    return str(path).replace(":/", "://", 1) if _CUT_SCHEME.match(str(path)) else None
 
 
 def _known_store(state: Path) -> StoreAddress | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.app.folder import Paths
     from fluxbatch.app.look import FolderStatus
+    from fluxbatch.settings import Settings
 
 __all__ = ["Seen", "per_minute", "watch"]
 
@@ -39,18 +40,18 @@ class Seen:
         return {**self.status.as_dict(), "images_per_minute": rate}
 
 
-async def watch(paths: Paths, every_s: float) -> AsyncIterator[Seen]:
-    """Look every so many seconds, and a last time once no run goes on.
+async def watch(paths: Paths, settings: Settings, every_s: float) -> AsyncIterator[Seen]:
+    """Look every so many seconds, and a last time once no run goes on; ``settings``: of hours and budget.
 
     Raises:
-        UsageError: there is no ledger.
+        UsageError: there is no ledger, or they can't be understood.
     """
     looks: deque[tuple[float, int]] = deque()
     while True:
-        status = await look_at(paths)
+        status = await look_at(paths, settings)
         if not status.live:
             # the ledger was read before the lock: what the run wrote at its very end may be missing
-            status = await look_at(paths)
+            status = await look_at(paths, settings)
         now = anyio.current_time()
         looks.append((now, status.tally.by_state.get("stored", 0)))
         while looks[0][0] < now - _WINDOW_S and len(looks) > 2:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
-from fluxbatch.app.folder_state import sink_of
+from fluxbatch.app.calls import tell
 from fluxbatch.app.outline import NoLedger
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import gate
+from fluxbatch.app.unseen import sink_to_plan_with
 from fluxbatch.errors import UsageError
 from fluxbatch.report.summary import count, usd
 
@@ -21,7 +19,9 @@ if TYPE_CHECKING:
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
 
-__all__ = ["key_missing", "lacks_key", "refuse_keyless"]
+__all__ = ["key_missing", "lacks_key", "refuse_keyless", "warn"]
+
+_SHOWN_WARNINGS: Final = 20
 
 
 def lacks_key(request: RunRequest) -> bool:
@@ -47,8 +47,16 @@ async def refuse_keyless(request: RunRequest, intake: Intake, paths: Paths, find
         ManifestError: jobs are invalid.
         UsageError: there is something to make.
     """
-    sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind="live", ca_file=request.ca_file))
+    sink = await sink_to_plan_with(paths, findings, kind="live", ca_file=request.ca_file)
     quote = await Survey(intake, NoLedger(), sink, request.settings).quote(findings)
     gate(intake, request, findings)
+    warn(request, findings)
     if quote.make:
         raise key_missing(quote)
+
+
+def warn(request: RunRequest, findings: Findings) -> None:
+    """Show what the checks found, as far as it keeps nothing from being run."""
+    found = findings.warnings + findings.errors
+    if request.hooks.warn is not None and found:
+        tell(request.hooks.warn, findings.first(_SHOWN_WARNINGS), found)

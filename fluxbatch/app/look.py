@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
 
+from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.fitting import PillowDecoder
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.flags import finding_flags
-from fluxbatch.app.folder import STATE_FOLDER, Paths
+from fluxbatch.app.folder import STATE_FOLDER, Paths, cut_address, known_state
+from fluxbatch.app.outlook import outlook_of
 from fluxbatch.errors import UsageError
 from fluxbatch.model.state import JobState
 from fluxbatch.planning.findings import Findings
 from fluxbatch.planning.intake import Intake
+from fluxbatch.policy.outlook import Outlook
 from fluxbatch.report.results import write_results
+from fluxbatch.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +33,16 @@ if TYPE_CHECKING:
     from fluxbatch.planning.intake import ManifestFile
     from fluxbatch.ports import RunRow, Tally
 
-__all__ = ["FolderStatus", "find_folder", "is_held", "look_at", "open_ledger", "rewrite_results", "validate"]
+__all__ = [
+    "FolderStatus",
+    "find_folder",
+    "find_paths",
+    "is_held",
+    "look_at",
+    "open_ledger",
+    "rewrite_results",
+    "validate",
+]
 
 
 _MOST_IN_FLIGHT: Final = 10_000
@@ -53,6 +67,7 @@ class FolderStatus:
         last_run: the newest run, None before the first.
         open_requests: on record as sent and not answered: under way while a run lives, else maybe billed.
         open_usd: their price.
+        outlook: what the hours and the budget that were asked about leave.
     """
 
     paths: Paths
@@ -62,6 +77,7 @@ class FolderStatus:
     last_run: RunRow | None
     open_requests: int = 0
     open_usd: float = 0.0
+    outlook: Outlook = field(default_factory=partial(Outlook, 0.0))
 
     @property
     def unknown(self) -> tuple[int, float]:
@@ -90,6 +106,7 @@ class FolderStatus:
             "unknown_usd": round(self.unknown[1], 6),
             "failures": dict(tally.failures),
             "last_run": None if run is None else _run_facts(run),
+            **{name: said for name, said in self.outlook.as_dict().items() if said is not None},
         }
 
 
@@ -112,22 +129,49 @@ def find_folder(asked: Path | None, here: Path) -> Path:
     raise UsageError(f"there are several output folders here: {names}", remedy="name the one that is meant")
 
 
-async def look_at(paths: Paths) -> FolderStatus:
-    """Read a folder's ledger, also while a run goes on.
+def find_paths(asked: Path | None, state: Path | None, here: Path) -> Paths:
+    """The paths of an output folder; ``asked`` and ``here`` as for ``find_folder``, ``state``: where its ledger lives.
+
+    An object store is named as a run names it, by its address beside the state folder, or by that folder alone.
 
     Raises:
-        UsageError: there is no ledger.
+        UsageError: there is none, or more than one.
+    """
+    address = None if asked is None else cut_address(asked)
+    if address is None:
+        folder = find_folder(asked, here)
+        return Paths.of(folder, state or known_state(folder))
+    if state is None:
+        raise UsageError(
+            f"{address} is an object store: what is known of its images is in the state folder of its runs",
+            remedy="name that folder in its place, or beside it: --state DIR",
+        )
+    paths = Paths.of(state)
+    if paths.store is None or paths.store.url != address:
+        of_what = "" if paths.store is None else f", but that of {paths.store}"
+        raise UsageError(
+            f"{state} is not the state folder of {address}{of_what}", remedy="name the one that its runs were given"
+        )
+    return paths
+
+
+async def look_at(paths: Paths, settings: Settings | None = None) -> FolderStatus:
+    """Read a folder's ledger, also while a run goes on; ``settings``: of hours and budget.
+
+    Raises:
+        UsageError: there is no ledger, or they can't be understood.
     """
     ledger = await open_ledger(paths)
     try:
         kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
         # no more than were in flight at a time
         under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_IN_FLIGHT)
+        outlook = await outlook_of(settings or Settings(), ledger, SystemClock())
     finally:
         await ledger.close()
     held = await anyio.to_thread.run_sync(is_held, paths)
     usd = sum(record.job.price or 0.0 for record in under_way)
-    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd)
+    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd, outlook)
 
 
 async def rewrite_results(paths: Paths) -> int:

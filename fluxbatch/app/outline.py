@@ -15,12 +15,13 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import SqliteMemo
 from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import sink_of
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
+from fluxbatch.app.outlook import outlook_of
 from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import choose, gate, take_in
+from fluxbatch.app.unseen import sink_to_plan_with
 from fluxbatch.errors import UsageError
 from fluxbatch.model.flux import known_models
 from fluxbatch.model.outline import Action, PlanEntry
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from fluxbatch.model.job import Record
     from fluxbatch.planning.intake import Intake
     from fluxbatch.planning.quote import Quote
+    from fluxbatch.policy.outlook import Outlook
     from fluxbatch.settings import IfUnsure
 
 __all__ = ["NoLedger", "Outline", "outline"]
@@ -56,6 +58,7 @@ class Outline:
         out: the output folder, which may not be there yet.
         findings: what the checks found.
         quote: the counts.
+        outlook: what hours and a budget leave of it.
         seconds: that a run would take, over all models; ``by_model`` for each alone.
         orphans: files of jobs that are asked for no more, the first few; ``orphan_count`` counts all.
     """
@@ -64,6 +67,7 @@ class Outline:
     simulated: bool
     findings: Findings
     quote: Quote
+    outlook: Outlook
     seconds: float = 0.0
     by_model: dict[str, float] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
@@ -107,6 +111,8 @@ class Outline:
             "warnings": self.findings.warnings,
             "orphans": self.orphan_count,
             "orphan_files": list(self.orphans),
+            "sends_now": self.outlook.fits if self.outlook.is_open else 0,
+            **self.outlook.as_dict(),
         }
 
     def close(self) -> None:
@@ -128,21 +134,23 @@ async def outline(request: RunRequest) -> Outline:
         intake = await stack.enter_async_context(take_in(request, findings))
         paths = await anyio.to_thread.run_sync(partial(_stage, intake, request, findings))
         ledger: View = NoLedger()
+        known: SqliteLedger | None = None
         if await anyio.to_thread.run_sync(paths.has_ledger):
             known = SqliteLedger(paths.ledger, readonly=True)
             stack.push_async_callback(known.close)
             ledger = await _opened(known, request, paths)
             if not await anyio.to_thread.run_sync(is_held, paths):
                 ledger = _Settled(ledger, request.settings.if_unsure)
+        outlook = await outlook_of(request.settings, known, SystemClock())
         await find_rejected(intake, request, paths, ledger)
         kind = "simulated" if request.simulate else "live"
-        sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind=kind, ca_file=request.ca_file))
+        sink = await sink_to_plan_with(paths, findings, kind=kind, ca_file=request.ca_file)
         survey = Survey(intake, ledger, sink, request.settings)
         spool = tempfile.TemporaryFile()  # noqa: SIM115  # the outline's to close
         try:
-            quote = await survey.quote(findings, lambda one: _note(spool, one), batches=intake.checked())
+            quote = await survey.quote(findings, lambda one: _note(spool, outlook, one), batches=intake.checked())
             gate(intake, request, findings)
-            found = Outline(paths, request.simulate, findings, quote, _entries=spool)
+            found = Outline(paths, request.simulate, findings, quote, outlook, _entries=spool)
             async for page in survey.orphans():
                 found.orphan_count += len(page)
                 found.orphans += [orphan.stored.file for orphan in page][: _SHOWN_ORPHANS - len(found.orphans)]
@@ -173,9 +181,11 @@ async def _opened(ledger: SqliteLedger, request: RunRequest, paths: Paths) -> Sq
     return ledger
 
 
-def _note(spool: IO[bytes], one: Decided) -> None:
+def _note(spool: IO[bytes], outlook: Outlook, one: Decided) -> None:
     job, decision = one.job, one.decision
     action = _action(one)
+    if action is Action.MAKE:
+        outlook.count(job.price)
     stored = one.record.stored if one.record is not None else None
     entry = {
         "id": job.id,

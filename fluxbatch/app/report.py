@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -14,23 +15,26 @@ import anyio.to_thread
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.disk import turn
 from fluxbatch.adapters.fitting.thumbnails import make_thumbnail
+from fluxbatch.app.far_images import far_images
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.look import open_ledger
-from fluxbatch.errors import StorageError, UsageError, unwrapped
+from fluxbatch.errors import FluxbatchError, PhotoError, StorageError, unwrapped
+from fluxbatch.ports import Presence
 from fluxbatch.report.gallery.jobs import THUMBNAILS, entry_of, pictures_of, thumbnail_name
 from fluxbatch.report.gallery.page_files import PageFiles
 from fluxbatch.report.gallery.timeline import Timeline
 from fluxbatch.report.results import in_pages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
     from fluxbatch.adapters.ledger import SqliteLedger
+    from fluxbatch.app.far_images import FarImages
     from fluxbatch.app.flags import FlagFinder
     from fluxbatch.app.folder import Paths
     from fluxbatch.model.flags import Flags
-    from fluxbatch.model.job import Record
+    from fluxbatch.model.job import Record, Stored
 
 __all__ = ["write_report"]
 
@@ -38,30 +42,40 @@ _CHUNK: Final = 500
 _THREADS: Final = max(1, min(4, os.cpu_count() or 1))
 
 
-async def write_report(paths: Paths, *, portable: bool = False, waits: Callable[[], None] = lambda: None) -> Path:
+async def write_report(
+    paths: Paths,
+    *,
+    portable: bool = False,
+    waits: Callable[[], None] = lambda: None,
+    ca_file: Path | None = None,
+) -> Path:
     """Write ``OUT/report`` anew and return its ``index.html``; a reader sees the last report or the whole new one.
 
+    Images in an object store are shown small: each is fetched once for that, and named by its address. A page that
+    lies around can't point at them: links that are signed die, others are for everybody.
+
     Args:
-        paths: of the output folder.
+        paths: of the output folder; of images in an object store, the report is in the state folder.
         portable: nothing points out of the folder, and names of other folders are left out.
         waits: is called if another report is being written there, which is waited for.
+        ca_file: certificates to trust beside the system's, where images are in an object store.
 
     Raises:
-        UsageError: there is no ledger, or the images are not here.
-        StorageError: the folder can't be written.
+        UsageError: there is no ledger, or the object store can't be opened.
+        StorageError: the folder can't be written, or the object store can't be read.
     """
-    if paths.store is not None:
-        raise UsageError(
-            f"a gallery shows images of a local folder, these are in {paths.store}",
-            remedy="results.jsonl beside them says what there is",
-        )
     ledger = await open_ledger(paths)
     folder = paths.out / "report"
-    writing = _Writing(paths.out, folder, portable)
     try:
-        await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
-        async with turn(folder / ".lock", waits=waits):
-            return await _write(writing, ledger, paths)
+        async with AsyncExitStack() as stack:
+            far: FarImages | None = None
+            simulated = await ledger.kind() == "simulated"
+            if paths.store is not None:
+                far = await stack.enter_async_context(far_images(paths, simulated=simulated, ca_file=ca_file))
+            writing = _Writing(paths, folder, portable, far)
+            await anyio.to_thread.run_sync(partial(folder.mkdir, parents=True, exist_ok=True))
+            async with turn(folder / ".lock", waits=waits):
+                return await _write(writing, ledger, paths, simulated=simulated)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} can't be written: {error.strerror or error}",
@@ -72,13 +86,14 @@ async def write_report(paths: Paths, *, portable: bool = False, waits: Callable[
             await ledger.close()
 
 
-async def _write(writing: _Writing, ledger: SqliteLedger, paths: Paths) -> Path:
+async def _write(writing: _Writing, ledger: SqliteLedger, paths: Paths, *, simulated: bool) -> Path:
     try:
         run = await ledger.last_run()
         writing.run_id = run.id if run is not None else ""
         async with finding_flags(paths, ledger) as finder:
             await writing.write(ledger.rows(), finder)
-        about = {"out": paths.out.name, "simulated": await ledger.kind() == "simulated", "at": SystemClock().now()}
+        name = paths.out.name if paths.store is None else paths.store.url.rpartition("/")[2]
+        about = {"out": name, "simulated": simulated, "at": SystemClock().now()}
         return await anyio.to_thread.run_sync(writing.finish, about, paths.events)
     finally:
         with anyio.CancelScope(shield=True):
@@ -87,9 +102,10 @@ async def _write(writing: _Writing, ledger: SqliteLedger, paths: Paths) -> Path:
 
 @dataclass(slots=True)
 class _Writing:
-    out: Path
+    paths: Paths
     folder: Path
     portable: bool
+    far: FarImages | None = None
     run_id: str = ""
     _files: PageFiles = field(init=False)
     _made: dict[Path, bool] = field(default_factory=dict)
@@ -105,10 +121,20 @@ class _Writing:
             await self._add(page, await finder.find(page))
 
     async def _add(self, page: list[Record], flags: list[Flags]) -> None:
-        wanted = dict.fromkeys(path for record in page for path in pictures_of(record, self.out))
-        await self._shrink(path for path in wanted if path not in self._made)
+        out, store = self.paths.out, self.paths.store
+        wanted = dict.fromkeys(path for record in page for path in pictures_of(record, out))
+        await self._shrink([path for path in wanted if path not in self._made], await self._far_ones(page))
+        address = "" if store is None else store.url
         entries = [
-            entry_of(record, out=self.out, run_id=self.run_id, made=self._made, flags=found, portable=self.portable)
+            entry_of(
+                record,
+                out=out,
+                run_id=self.run_id,
+                made=self._made,
+                flags=found,
+                portable=self.portable,
+                store=address,
+            )
             for record, found in zip(page, flags, strict=True)
         ]
         for entry in entries:
@@ -116,20 +142,44 @@ class _Writing:
             self._cost[entry["model"]] += entry.get("cost_usd", 0)
         await anyio.to_thread.run_sync(self._files.add, entries)
 
-    async def _shrink(self, pictures: Iterable[Path]) -> None:
+    async def _far_ones(self, page: list[Record]) -> dict[Path, tuple[Stored, Presence]]:
+        """The images of a page that are in the object store, by where they would be in a folder."""
+        if self.far is None:
+            return {}
+        stored = [record.stored for record in page if record.stored is not None]
+        seen = await self.far.check(stored)
+        return {self.paths.out / one.file: (one, now) for one, now in zip(stored, seen, strict=True)}
+
+    async def _shrink(self, pictures: Iterable[Path], far: Mapping[Path, tuple[Stored, Presence]]) -> None:
         waiting = iter(pictures)
 
         async def work() -> None:
             for path in waiting:
                 target = self.folder / thumbnail_name(path)
-                self._made[path] = await anyio.to_thread.run_sync(make_thumbnail, path, target)
+                if path in far:
+                    self._made[path] = await self._shrink_far(*far[path], target)
+                else:
+                    self._made[path] = await anyio.to_thread.run_sync(make_thumbnail, path, target)
 
         try:
             async with anyio.create_task_group() as tasks:
                 for _ in range(_THREADS):
                     tasks.start_soon(work)
-        except* OSError as group:
+        except* (OSError, FluxbatchError) as group:
             raise unwrapped(group) from None
+
+    async def _shrink_far(self, stored: Stored, now: Presence, target: Path) -> bool:
+        """Likewise of an image in the object store; it is fetched if it is another one than at the last report."""
+        assert self.far is not None
+        if now is Presence.MISSING:
+            return False
+        if now is Presence.SAME and await anyio.to_thread.run_sync(_is_of, target, stored.mtime_ns):
+            return True
+        try:
+            async with self.far.image(stored) as path:
+                return await anyio.to_thread.run_sync(make_thumbnail, path, target)
+        except PhotoError:
+            return False
 
     def finish(self, about: dict[str, Any], events: Path) -> Path:
         """Blocks."""
@@ -152,3 +202,11 @@ class _Writing:
         """Blocks."""
         if not self._done:
             self._files.give_up()
+
+
+def _is_of(thumbnail: Path, mtime_ns: int) -> bool:
+    """Whether a small picture is that of the image that was made then. Blocks."""
+    try:
+        return thumbnail.stat().st_mtime_ns == mtime_ns
+    except OSError:
+        return False

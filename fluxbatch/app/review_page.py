@@ -46,7 +46,7 @@ async def serve_reviews(paths: Paths, bound: Bound, ready: Callable[[str], None]
     if paths.store is not None:
         raise UsageError(
             f"the page shows images of a local folder, these are in {paths.store}",
-            remedy="get them into a folder, or review them in a table: --export, --import",
+            remedy="look at them in `fluxbatch report`, and say so in a table: --export, --import",
         )
     async with AsyncExitStack() as stack:
         reviews = await stack.enter_async_context(open_reviews(paths))

@@ -144,6 +144,7 @@ class _Run:
                     key=key,
                     learned=known.limits,
                     calendar=self._calendar,
+                    memo=intake.memo,
                 )
             )
             engine = Engine(desk)
@@ -177,7 +178,11 @@ class _Run:
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
                 await in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
             if request.hooks.settled is not None:
-                await request.hooks.settled(Aftermath(summary, paths.out, intake.unusable, folder.ledger, intake))
+                folder.events.flush()
+                begun_at = self._clock.now() - (self._clock.monotonic() - self._begun)
+                await request.hooks.settled(
+                    Aftermath(summary, paths.out, intake.unusable, begun_at, paths.events, folder.ledger, intake)
+                )
             return RunOutcome(summary, paths)
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fluxbatch.model.events import JobFailed, LimitChanged, RunPaused
 from fluxbatch.model.limits import LimitCause
@@ -45,6 +45,7 @@ class Watch:
         self._why = ""
         self._pauses: dict[str, tuple[float, str]] = {}
         self._stopped_at: float | None = None
+        self._closes_at = 0.0
         self._samples = deque([(self._begun, 0)])
         self._recent: deque[tuple[str, str, str]] = deque(maxlen=_KEPT)
         desk.observer = Observers([desk.observer, self])
@@ -91,10 +92,27 @@ class Watch:
             left_s=max(0, self._total - made - failed) / pace if going else None,
             cap_usd=desk.settings.max_cost_usd,
             carried_usd=desk.budget.carried,
+            **self._calendar(),
             recent=tuple(self._recent),
             pauses=self._under_way(now),
             simulated=self._simulated,
         )
+
+    def _calendar(self) -> dict[str, Any]:
+        """What the budget of a period and the hours leave."""
+        desk, now = self._desk, self._desk.clock.now()
+        found: dict[str, Any] = {}
+        if desk.budget.allowance is not None:
+            found = {
+                "budget_usd": desk.budget.allowance.usd,
+                "budget_spent_usd": desk.budget.spent_in_period(now),
+                "budget_period": desk.budget.allowance.period,
+            }
+        if desk.window is not None and desk.window.is_open(now):
+            if now >= self._closes_at:  # to find out takes a millisecond
+                self._closes_at = desk.window.changes_at(now)
+            found |= {"closes": desk.window.local(self._closes_at), "closes_s": self._closes_at - now}
+        return found
 
     def _pace(self, now: float, made: int) -> float:
         """Images a second, over the last minute."""

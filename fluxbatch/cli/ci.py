@@ -139,7 +139,7 @@ class CiReports:
                 if junit is not None:
                     if aftermath.unusable:
                         junit.complain("manifest", f"{aftermath.unusable} rows have no usable id; see validate")
-                    await anyio.to_thread.run_sync(junit.close, summary)
+                    await anyio.to_thread.run_sync(junit.close, summary, aftermath.begun_at)
                 await anyio.to_thread.run_sync(_append, page.page(summary))
             except Exception as error:  # noqa: BLE001  # whatever it is, the run came to what it came to
                 _say(f"fluxbatch: the reports for CI are not complete: {error}")

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from fluxbatch.cli.options import base_url_option, ca_file_option, find_key, key_file_option, key_place
+from fluxbatch.cli.options import (
+    base_url_option,
+    ca_file_option,
+    download_proxy_option,
+    find_key,
+    key_file_option,
+    key_place,
+)
 from fluxbatch.errors import UsageError
 from fluxbatch.model.address import is_store_address
 from fluxbatch.settings import Settings
@@ -24,6 +31,7 @@ _HELP: Final = """Is everything there that a run needs? Each check says what to 
   fluxbatch doctor
   fluxbatch doctor --out /mnt/images --concurrency 200
   fluxbatch doctor --out s3://bucket/night        is the object store there, and does it take the credentials
+  fluxbatch doctor --download-proxy http://proxy:3128    does it let results through
   fluxbatch doctor --simulate                     without a key, against the embedded simulator
   fluxbatch doctor --json | jq '.checks[] | select(.level != "ok")'
 
@@ -35,6 +43,7 @@ Exit codes: 0 nothing is in the way of a run, 2 it would not start, 3 it would s
 @base_url_option
 @key_file_option
 @ca_file_option
+@download_proxy_option
 @click.option("-o", "--out", default=".", metavar="DIR|URL", help="Where images would land.")
 @click.option(
     "--state", type=click.Path(path_type=Path), metavar="DIR", help="Where the ledger lives, if not in there."

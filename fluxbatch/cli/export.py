@@ -54,15 +54,13 @@ def export(out: Path | None, state: Path | None, **options: Any) -> int:
     """Deliver images, write tables."""
     import anyio
 
-    from fluxbatch.app.folder import Paths, known_state
-    from fluxbatch.app.look import find_folder
+    from fluxbatch.app.look import find_paths
 
     if options["to"] is None and options["table"] is None:
         raise UsageError("nothing to export", remedy="say --to DIR for images, --table FILE for a table")
     if options["approved"] and options["to"] is None:
         raise UsageError("--approved is about images", remedy="say --to DIR as well")
-    folder = find_folder(out, Path.cwd())
-    return anyio.run(_export, Paths.of(folder, state or known_state(folder)), options)
+    return anyio.run(_export, find_paths(out, state, Path.cwd()), options)
 
 
 async def _export(paths: Paths, options: dict[str, Any]) -> int:

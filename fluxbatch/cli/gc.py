@@ -67,17 +67,16 @@ def _paths(out: Path | None, state: Path | None) -> Paths | None:
     Raises:
         UsageError: it is no output folder, or there are several.
     """
-    from fluxbatch.app.folder import STATE_FOLDER, Paths, known_state
-    from fluxbatch.app.look import find_folder
+    from fluxbatch.app.folder import STATE_FOLDER
+    from fluxbatch.app.look import find_paths
 
     here = Path.cwd()
     if out is None and not (here / STATE_FOLDER).is_dir() and not any(here.glob(f"*/{STATE_FOLDER}")):
         return None
-    folder = find_folder(out, here)
-    paths = Paths.of(folder, state or known_state(folder))
+    paths = find_paths(out, state, here)
     if not paths.has_ledger():
         raise UsageError(
-            f"{folder} is no output folder of fluxbatch", remedy="name the folder that a run wrote to (-o)"
+            f"{paths.place} is no output folder of fluxbatch", remedy="name the folder that a run wrote to (-o)"
         )
     return paths
 

@@ -29,6 +29,11 @@ def layout(progress: Progress, width: int, height: int = 24) -> list[Text]:
         Text(_limit(progress)),
         Text(_money(progress)),
     ]
+    if progress.budget_usd is not None:
+        spent = usd(progress.budget_spent_usd)
+        lines.append(Text(f"{spent} of the {usd(progress.budget_usd)} of this {progress.budget_period}"))
+    if progress.closes:
+        lines.append(Text(f"sends until {progress.closes}, {roughly(progress.closes_s)} to go"))
     lines += [Text(_pause(pause), style="yellow") for pause in progress.pauses[:_MOST_PAUSES]]
     if progress.stopping:
         lines.append(Text(_stopping(progress), style="yellow"))

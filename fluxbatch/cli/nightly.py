@@ -16,7 +16,7 @@ from fluxbatch.settings import KEY_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Notifier", "nightly_options", "nightly_settings"]
+__all__ = ["Notifier", "calendar_options", "nightly_options", "nightly_settings"]
 
 _URL: Final = "FLUXBATCH_NOTIFY_URL"
 _COMMAND_S: Final = 30.0
@@ -25,29 +25,33 @@ _SECRETS: Final = (*KEY_VARIABLES, _URL)
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+_WINDOW: Final = click.option(
+    "--window",
+    metavar="HH:MM-HH:MM",
+    default="",
+    help="Send in these hours alone, as 01:00-06:00 or 22:00-06:00; what is in flight when they end is finished,"
+    " and the run ends (exit 3 with work left). Begun outside them, it only fetches what is paid for.",
+)
+_ZONE: Final = click.option(
+    "--tz",
+    "timezone",
+    metavar="ZONE",
+    default="",
+    help="Of --window and --budget, as Asia/Shanghai.  [default: this machine's]",
+)
+_BUDGET: Final = click.option(
+    "--budget",
+    metavar="USD/PERIOD",
+    default="",
+    help="Never spend more in a day, week or month, as 900/month; counts all runs of this output folder,"
+    " maybe-billed included.",
+)
+_CALENDAR: Final = (_WINDOW, _ZONE, _BUDGET)
 _OPTIONS: Final = (
-    click.option(
-        "--window",
-        metavar="HH:MM-HH:MM",
-        default="",
-        help="Send in these hours alone, as 01:00-06:00 or 22:00-06:00; what is in flight when they end is finished,"
-        " and the run ends (exit 3 with work left). Begun outside them, it only fetches what is paid for.",
-    ),
+    _WINDOW,
     click.option("--wait", is_flag=True, help="Begun outside the window: wait until it opens."),
-    click.option(
-        "--tz",
-        "timezone",
-        metavar="ZONE",
-        default="",
-        help="Of --window and --budget, as Asia/Shanghai.  [default: this machine's]",
-    ),
-    click.option(
-        "--budget",
-        metavar="USD/PERIOD",
-        default="",
-        help="Never spend more in a day, week or month, as 900/month; counts all runs of this output folder,"
-        " maybe-billed included.",
-    ),
+    _ZONE,
+    _BUDGET,
     click.option(
         "--metrics-file",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -70,6 +74,13 @@ _OPTIONS: Final = (
 )
 
 
+def calendar_options(function: F) -> F:
+    """Give a command that sends nothing those of these options that say when, and how much, is sent."""
+    for option in reversed(_CALENDAR):
+        function = option(function)
+    return function
+
+
 def nightly_options(function: F) -> F:
     """Give a command these options."""
     for option in reversed(_OPTIONS):
@@ -79,7 +90,7 @@ def nightly_options(function: F) -> F:
 
 def nightly_settings(options: dict[str, Any]) -> dict[str, Any]:
     """What they say, by the names of the settings."""
-    return {name: options[name] for name in ("window", "wait", "timezone", "budget")}
+    return {name: options[name] for name in ("window", "wait", "timezone", "budget") if name in options}
 
 
 class Notifier:

@@ -19,6 +19,7 @@ __all__ = [
     "Seconds",
     "base_url_option",
     "ca_file_option",
+    "download_proxy_option",
     "find_key",
     "is_duration",
     "key_file_option",
@@ -49,6 +50,14 @@ ca_file_option = click.option(
     help="Certificates to trust beside the system's.",
 )
 
+download_proxy_option = click.option(
+    "--download-proxy",
+    envvar="FLUXBATCH_DOWNLOAD_PROXY",
+    metavar="URL",
+    default="",
+    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too"
+    " (or FLUXBATCH_DOWNLOAD_PROXY).",
+)
 price_file_option = click.option(
     "--prices",
     "price_file",

@@ -9,6 +9,7 @@ import click
 
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.ci import annotate
+from fluxbatch.cli.nightly import calendar_options, nightly_settings
 
 if TYPE_CHECKING:
     from fluxbatch.app.outline import Outline
@@ -28,6 +29,7 @@ Takes what `run` takes, and can be called while a run goes on.
   fluxbatch plan jobs.yaml --all             also what stays as it is
   fluxbatch plan jobs.yaml --check           exit 1 if there is work: for CI
   fluxbatch plan jobs.yaml --markdown        for a pull request
+  fluxbatch plan jobs.yaml --window 01:00-06:00 --budget 900/month      what of it would be sent now
   fluxbatch plan jobs.yaml --json | jq '.jobs[] | select(.action == "make") | .id'
 
 \b
@@ -37,6 +39,7 @@ Marks:  + new   ~ to be made again   > to be fetched   = to be copied   ! can't 
 
 @click.command(help=_HELP, short_help="what `run` would make, why, and what it would cost")
 @asking("what", "rate", "money", "which")
+@calendar_options
 @click.option("--check", "as_check", is_flag=True, help="Exit 1 if there is anything to do.")
 @click.option("--all", "everything", is_flag=True, help="Show all jobs, also what stays as it is.")
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout, with all jobs.")
@@ -48,7 +51,7 @@ def plan(**options: Any) -> int:
 
     from fluxbatch.app.outline import outline
 
-    found = anyio.run(outline, request_of(options, settings=settings_of(options)))
+    found = anyio.run(outline, request_of(options, settings=settings_of(options, **nightly_settings(options))))
     try:
         _show(found, options)
     finally:
@@ -69,13 +72,13 @@ def _show(found: Outline, options: dict[str, Any]) -> None:
         sys.stdout.writelines(plan_json(facts, found.entries()))
         return
     if options["as_markdown"]:
-        click.echo("\n".join(plan_markdown(facts, found.quote, found.entries())))
+        click.echo("\n".join(plan_markdown(facts, found.quote, found.entries(), found.outlook)))
         return
     click.echo(f"{shown(found.out.place)}{' (simulated)' if found.simulated else ''}")
     if not options["quiet"]:
         _show_jobs(found, everything=options["everything"])
     command = command_line(name="run", flags=_OF_PLANS)
-    click.echo("\n".join(plan_lines(facts, found.quote, command)))
+    click.echo("\n".join(plan_lines(facts, found.quote, command, found.outlook)))
 
 
 def _show_jobs(found: Outline, *, everything: bool) -> None:

@@ -8,17 +8,21 @@ from typing import Final
 
 import click
 
+from fluxbatch.cli.options import ca_file_option
+
 __all__ = ["report", "tell_of_another"]
 
 _HELP: Final = """Write OUT/report/index.html: each job's inputs and image, prompt, cost, failures, and a few plots.
 
 It opens in a browser as it is, or from any web server. Without OUT it is this folder, or the only output folder
-below it.
+below it. Of images in an object store it shows small ones (each is fetched for that once) and names their addresses;
+it is in the state folder then.
 
 \b
   fluxbatch report
   fluxbatch report photos-out
   fluxbatch report photos-out --portable for others: nothing points out of photos-out
+  fluxbatch report ~/night               the state folder, of images in an object store
   fluxbatch run jobs.yaml --report       at the end of a run
 """
 
@@ -36,18 +40,18 @@ def tell_of_another() -> None:
     is_flag=True,
     help="To be published: photos outside of OUT are shown small and by name, and their folders are not named.",
 )
+@ca_file_option
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
-def report(out: Path | None, state: Path | None, *, portable: bool, as_json: bool) -> int:
+def report(out: Path | None, state: Path | None, *, portable: bool, ca_file: Path | None, as_json: bool) -> int:
     """Write the gallery."""
     import anyio
 
-    from fluxbatch.app.folder import Paths, known_state
-    from fluxbatch.app.look import find_folder
+    from fluxbatch.app.look import find_paths
     from fluxbatch.app.report import write_report
 
-    folder = find_folder(out, Path.cwd())
-    paths = Paths.of(folder, state or known_state(folder))
-    index = anyio.run(partial(write_report, paths, portable=portable, waits=tell_of_another))
+    paths = find_paths(out, state, Path.cwd())
+    writing = partial(write_report, paths, portable=portable, waits=tell_of_another, ca_file=ca_file)
+    index = anyio.run(writing)
     if as_json:
         import orjson
 

@@ -59,15 +59,13 @@ def review(out: Path | None, state: Path | None, **options: Any) -> int:
     """Look at reviews, write them out, take them in."""
     import anyio
 
-    from fluxbatch.app.folder import Paths, known_state
-    from fluxbatch.app.look import find_folder
+    from fluxbatch.app.look import find_paths
 
     asked = {"--export": options["target"], "--import": options["filled_in"], "--serve": options["serve"]}
     given = [name for name, value in asked.items() if value is not None]
     if len(given) > 1:
         raise UsageError(" and ".join(given), remedy="give one of them")
-    folder = find_folder(out, Path.cwd())
-    paths = Paths.of(folder, state or known_state(folder))
+    paths = find_paths(out, state, Path.cwd())
     if options["target"] is not None:
         return anyio.run(_export, paths, options)
     if options["filled_in"] is not None:

@@ -12,11 +12,10 @@ import click
 from fluxbatch.cli.asking import asking, command_line, request_of, settings_of, shown
 from fluxbatch.cli.ci import CiReports, ci_options, ci_settings
 from fluxbatch.cli.nightly import Notifier, nightly_options, nightly_settings
-from fluxbatch.cli.options import Seconds, ca_file_option, find_key, key_file_option
+from fluxbatch.cli.options import Seconds, ca_file_option, download_proxy_option, find_key, key_file_option
 from fluxbatch.cli.serving import serve_option, tell_broken
 from fluxbatch.cli.telling import display_for, hooks_for, page_for
-from fluxbatch.errors import FluxbatchError, UsageError
-from fluxbatch.model.address import is_store_address
+from fluxbatch.errors import FluxbatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,13 +51,7 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
 @asking("what")
 @key_file_option
 @ca_file_option
-@click.option(
-    "--download-proxy",
-    envvar="FLUXBATCH_DOWNLOAD_PROXY",
-    metavar="URL",
-    default="",
-    help="Fetch results through this proxy, or `direct`; requests go by HTTPS_PROXY, and without this, results too.",
-)
+@download_proxy_option
 @asking("rate")
 @click.option(
     "--downloads", type=click.IntRange(1, 256), default=16, show_default=True, help="Results fetched at a time."
@@ -128,10 +121,6 @@ def run(**options: Any) -> int:
         from fluxbatch.app.request import new_run_id
         from fluxbatch.app.run import run as run_request
 
-    if options["report"] and is_store_address(str(options["out"])):
-        raise UsageError(
-            f"--report and -o {options['out']}: a gallery shows images of a local folder", remedy="leave one out"
-        )
     run_id = new_run_id()
     reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = display_for(options)
@@ -163,7 +152,7 @@ def run(**options: Any) -> int:
         if display is not None:
             display.close()
     if options["report"]:
-        _write_report(outcome.paths, quiet=options["quiet"])
+        _write_report(outcome.paths, ca_file=options["ca_file"], quiet=options["quiet"])
     quiet = options["quiet"]
     # where both streams are for machines, a summary in words would be in the way
     words = not (options["as_json"] and options["log_format"] == "json") and (not quiet or outcome.summary.exit_code)
@@ -202,7 +191,7 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
-def _write_report(paths: Any, *, quiet: bool) -> None:
+def _write_report(paths: Any, *, ca_file: Path | None, quiet: bool) -> None:
     """After the run has been settled: a page that can't be written changes nothing of what it came to."""
     import anyio
 
@@ -211,7 +200,7 @@ def _write_report(paths: Any, *, quiet: bool) -> None:
     from fluxbatch.errors import FluxbatchError
 
     try:
-        index = anyio.run(partial(write_report, paths, waits=tell_of_another))
+        index = anyio.run(partial(write_report, paths, waits=tell_of_another, ca_file=ca_file))
     except FluxbatchError as error:
         words = f"fluxbatch: the report was not written: {error}"
     else:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fluxbatch.cli.nightly import calendar_options, nightly_settings
 from fluxbatch.cli.options import Seconds, is_duration
 from fluxbatch.errors import UsageError
+from fluxbatch.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,7 @@ Without OUT it is this folder, or the only output folder below it.
   fluxbatch status photos-out --json
   fluxbatch status ~/night                   the state folder, of images that go to an object store
   fluxbatch status photos-out --results      write results.jsonl anew from the ledger
+  fluxbatch status --budget 900/month        what is left of it, as `run --budget` counts
   fluxbatch status --watch photos-out        over and over, until the run there has ended
   fluxbatch status photos-out --watch --interval 30 --json >> log.jsonl
 """
@@ -72,14 +75,21 @@ def _said_now(args: list[str]) -> Iterator[str]:
     help=f"With --watch: how long to wait in between.  [default: {_WATCH_S:g}]",
 )
 @click.option("--results", is_flag=True, help="Write results.jsonl anew.")
+@calendar_options
 def status(
-    out: Path | None, state: Path | None, *, as_json: bool, watched: bool, every_s: float | None, results: bool
+    out: Path | None,
+    state: Path | None,
+    *,
+    as_json: bool,
+    watched: bool,
+    every_s: float | None,
+    results: bool,
+    **hours_and_budget: str,
 ) -> int:
     """Look at an output folder."""
     import anyio
 
-    from fluxbatch.app.folder import Paths, known_state
-    from fluxbatch.app.look import find_folder, look_at, rewrite_results
+    from fluxbatch.app.look import find_paths, look_at, rewrite_results
 
     if watched and results:
         raise UsageError("--watch and --results", remedy="give one of them")
@@ -87,11 +97,11 @@ def status(
         raise UsageError(f"--interval {every_s:g} without --watch", remedy="add --watch, or leave it out")
     if every_s is not None and every_s < _LEAST_S:
         raise UsageError(f"--interval {every_s:g}", remedy=f"it must be {_LEAST_S:g} seconds or more")
-    folder = find_folder(out, Path.cwd())
-    paths = Paths.of(folder, state or known_state(folder))
+    paths = find_paths(out, state, Path.cwd())
+    settings = Settings(**nightly_settings(hours_and_budget))
     if watched:
-        return _watch(paths, _WATCH_S if every_s is None else every_s, as_json=as_json)
-    found = anyio.run(look_at, paths)
+        return _watch(paths, settings, _WATCH_S if every_s is None else every_s, as_json=as_json)
+    found = anyio.run(look_at, paths, settings)
     if results:
         lines = anyio.run(rewrite_results, paths)
         click.echo(f"{paths.results}: {lines} lines", err=True)
@@ -102,7 +112,7 @@ def status(
     return 0
 
 
-def _watch(paths: Paths, every_s: float, *, as_json: bool) -> int:
+def _watch(paths: Paths, settings: Settings, every_s: float, *, as_json: bool) -> int:
     """Show how the folder stands until no run goes on in it any more."""
     import anyio
 
@@ -111,7 +121,7 @@ def _watch(paths: Paths, every_s: float, *, as_json: bool) -> int:
     paints = not as_json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     async def show_each() -> None:
-        async for seen in watch(paths, every_s):
+        async for seen in watch(paths, settings, every_s):
             if as_json:
                 _show_json(seen.as_dict())
                 continue
@@ -154,7 +164,7 @@ def _lines(found: FolderStatus) -> list[str]:
         spent += f"; maybe billed: {usd(unknown_usd)} for {count(unknown, 'request')}"
     if tally.lost:
         spent += f"; paid but lost: {tally.lost}"
-    return [*lines, spent]
+    return [*lines, spent, *found.outlook.lines()]
 
 
 def _end_of(found: FolderStatus) -> str:

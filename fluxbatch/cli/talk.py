@@ -129,6 +129,9 @@ class Talk:
                 limit=progress.limit,
                 paused_s=round(max((pause.left_s for pause in progress.pauses), default=0.0), 3),
                 simulated=progress.simulated,
+                budget_usd=progress.budget_usd,
+                budget_spent_usd=None if progress.budget_usd is None else round(progress.budget_spent_usd, 6),
+                closes_s=round(progress.closes_s) if progress.closes else None,
             )
             return
         parts = [f"{progress.made} of {progress.make} made", f"{progress.in_flight} in flight"]
@@ -140,6 +143,9 @@ class Talk:
             parts.append(usd(progress.spent_usd) + (" simulated" if progress.simulated else ""))
         if progress.unknown_usd:
             parts.append(f"maybe billed {usd(progress.unknown_usd)}")
+        if progress.budget_usd is not None:
+            period = f"of the {usd(progress.budget_usd)} of this {progress.budget_period}"
+            parts.append(f"{usd(progress.budget_spent_usd)} {period}")
         parts += [
             f"{pause.model or 'everything'} pauses for {roughly(pause.left_s)} ({pause.why})"
             for pause in progress.pauses

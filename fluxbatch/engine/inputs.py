@@ -10,7 +10,8 @@ from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.formats import ImageFacts
 from fluxbatch.model.job import JobOutput, ObjectPhoto, Photo
 from fluxbatch.model.state import JobState
-from fluxbatch.policy.fitting import fitting_of
+from fluxbatch.planning.photo_fit import fetched_cap
+from fluxbatch.policy.fitting import fitting_of, sent_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,11 @@ class Inputs:
             StorageError: there is no room to work in.
         """
         upstream = await self._desk.ledger.recall(job.needs) if job.needs else {}
-        images = [await self._made(job.id, image, upstream) for image in job.images]
+        found = [await self._found(job.id, image, upstream) for image in job.images]
+        cap = fetched_cap(job, found)
+        if cap is not None:
+            found = [await self._within(job.id, *pair, cap) for pair in zip(job.images, found, strict=True)]
+        images = [await self._fitted(image) for image in found]
         return job if all(map(_is_same, images, job.images)) else replace(job, images=tuple(images))
 
     def release(self, job_id: str) -> None:
@@ -45,22 +50,32 @@ class Inputs:
             if self._desk.objects is not None:
                 self._desk.objects.release(photo)
 
-    async def _made(self, job_id: str, image: Image, upstream: Mapping[str, Record]) -> Image:
+    async def _found(self, job_id: str, image: Image, upstream: Mapping[str, Record]) -> Image:
         if isinstance(image, JobOutput):
             image = await self._output(image, upstream.get(image.job))
             self._used[job_id].append(image)
         elif isinstance(image, ObjectPhoto):
-            image = await self._object(image)
-            if isinstance(image, Photo):
-                self._used[job_id].append(image)
-        if isinstance(image, Photo) and image.fitting is not None:
-            image = await self._desk.fitter.fit(image)
+            image = await self._object(job_id, image)
         return image
 
-    async def _object(self, image: ObjectPhoto) -> Photo | RemoteImage:
+    async def _within(self, job_id: str, asked: Image, found: Image, most_pixels: int) -> Image:
+        """A photo from an object store that is to be made smaller; any other image as it is."""
+        if isinstance(asked, ObjectPhoto) and isinstance(found, Photo) and sent_pixels(found) > most_pixels:
+            return await self._object(job_id, asked, most_pixels)
+        return found
+
+    async def _fitted(self, image: Image) -> Image:
+        if isinstance(image, Photo) and image.fitting is not None:
+            return await self._desk.fitter.fit(image)
+        return image
+
+    async def _object(self, job_id: str, image: ObjectPhoto, most_pixels: int | None = None) -> Photo | RemoteImage:
         if self._desk.objects is None:
             raise PhotoError(f"{image.ref} is in an object store, and nothing is there to fetch it with")
-        return await self._desk.objects.fetch(image)
+        found = await self._desk.objects.fetch(image, most_pixels)
+        if isinstance(found, Photo):
+            self._used[job_id].append(found)
+        return found
 
     async def _output(self, image: JobOutput, record: Record | None) -> Photo:
         if record is None or record.state is not JobState.STORED or record.stored is None:

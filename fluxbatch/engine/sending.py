@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbatch.engine.desk import made_for
 from fluxbatch.engine.inputs import Inputs
-from fluxbatch.errors import DeliveryError, PhotoChanged, PhotoError, StorageError, TargetBlocked
+from fluxbatch.errors import DeliveryError, PhotoError, StorageError, TargetBlocked
 from fluxbatch.model.answer import Action, Inline, Refused
 from fluxbatch.model.events import JobFailed, JobGranted, JobRequeued, JobStored, JobSubmitted
 from fluxbatch.model.job import Failure, Step
@@ -277,4 +277,4 @@ def _usd(job: PlannedJob, charge: Charge) -> float:
 
 
 def _failure_of(error: PhotoError) -> Failure:
-    return Failure(Reason.INPUT_CHANGED if isinstance(error, PhotoChanged) else Reason.BAD_IMAGE, str(error))
+    return Failure(error.reason, str(error))

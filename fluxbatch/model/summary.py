@@ -42,6 +42,9 @@ class Progress:
         url_age_s, url_life_s: age and lifetime of the URL that dies first of those owed, seconds; None if none is.
         per_minute, left_s: images made a minute of late, seconds to go at that pace; None if it can't be told.
         cap_usd, carried_usd: the cap, and what earlier runs have spent of it.
+        budget_usd, budget_spent_usd: the budget of a period (None without one), and what was spent of it by all runs.
+        budget_period: ``day``, ``week`` or ``month``.
+        closes: when the window closes, as its clock shows it, empty without one; ``closes_s``: seconds until then.
         recent: the last failures: job id, message, remedy.
         pauses: what nothing is sent to, and for how long yet.
         simulated: no money, no model.
@@ -65,6 +68,11 @@ class Progress:
     left_s: float | None = None
     cap_usd: float | None = None
     carried_usd: float = 0.0
+    budget_usd: float | None = None
+    budget_spent_usd: float = 0.0
+    budget_period: str = ""
+    closes: str = ""
+    closes_s: float = 0.0
     recent: tuple[tuple[str, str, str], ...] = ()
     pauses: tuple[Pause, ...] = ()
     simulated: bool = False

@@ -57,6 +57,7 @@ class Intake:
         objects: asks object stores for photos; without it, those are errors.
 
     Attributes:
+        memo: as given.
         orphans: images that no job asks for, as far as they were looked for.
         overlays: by the name of a source, what stands in for its words; to be put there before the checks.
     """
@@ -77,9 +78,9 @@ class Intake:
         self._findings = findings
         self._prices = dict(prices or {})
         self._scratch = Scratch()
-        self._memo = memo
+        self.memo = self._memo = memo
         self._photos = PhotoBook(self._scratch, memo, decoder)
-        self._objects = ObjectBook(self._scratch, objects)
+        self._objects = ObjectBook(self._scratch, objects, memo)
         self._graph = Graph(self._scratch)
         self._stager = Stager(self._sources, self._scratch, findings, with_locks=locks)
         self.orphans = Orphans(self._scratch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from fluxbatch.formats import describe
+from fluxbatch.model.address import is_store_address
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.flaw import Flaw, warning
 from fluxbatch.policy.fitting import (
@@ -49,7 +50,7 @@ _NOT_IN_URLS: Final = re.compile(r"[\s\x00-\x1f\x7f<>\"{}|\\^`]")
 
 
 def photo_flaws(photo: Photo, facts: ImageFacts, *, off: bool) -> list[Flaw]:
-    """What is wrong with a complete local photo as it is to be sent; the flaws name no field yet.
+    """What is wrong with a complete photo as it is to be sent; the flaws name no field yet.
 
     Args:
         photo: with what is done to it before.
@@ -74,7 +75,7 @@ def unusable(name: str, problem: NotAnImage) -> Flaw:
     elif problem.kind in _CONVERTIBLE:
         remedy = f"convert it: {_magick(name)}"
     elif problem.kind in {"cut", "empty", "damaged"}:
-        remedy = "copy or download it again"
+        remedy = "upload it again" if is_store_address(name) else "copy or download it again"
     else:
         remedy = "name a JPEG, PNG or WebP image"
     return Flaw("", f"{name}: {problem.message}", remedy, reason=Reason.BAD_IMAGE)
@@ -236,6 +237,8 @@ def _measures(width: int, height: int) -> str:
 
 
 def _magick(name: str, options: str = "") -> str:
+    if is_store_address(name):
+        return f"{_magick(name.rpartition('/')[2], options)}, on a copy of it, and upload that"
     source = PurePath(name)
     target = (
         source.with_name(f"{source.stem}-new.jpg") if source.suffix.lower() == ".jpg" else source.with_suffix(".jpg")

@@ -14,7 +14,6 @@ from fluxbatch.model.problem import Level, Problem, Where
 from fluxbatch.model.revive import image_of
 from fluxbatch.model.state import Reason
 from fluxbatch.planning.fingerprint import fingerprint, written_digest
-from fluxbatch.planning.flaw import Flaw
 from fluxbatch.planning.ids import derived_seed, names_of
 from fluxbatch.planning.objects import object_mark, sent_object_bytes
 from fluxbatch.planning.photo_fit import share_out
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.job import Json
     from fluxbatch.planning.findings import Findings
+    from fluxbatch.planning.flaw import Flaw
     from fluxbatch.planning.objects import ObjectBook
     from fluxbatch.planning.overlay import Overlay
     from fluxbatch.planning.photos import PhotoBook
@@ -159,8 +159,8 @@ class Planner:
             return RemoteImage(ref), remote_flaws(ref)
         if is_store_address(ref):
             wish = None if fit == _AUTO else fit
-            found = self._objects.check(ref, wish, presign=self._taken[row.source].presign)
-            return (RemoteImage(ref), (found,)) if isinstance(found, Flaw) else (found, ())
+            found, flaws = self._objects.check(ref, wish, presign=self._taken[row.source].presign)
+            return found or RemoteImage(ref), flaws
         flaw = reference_flaw(ref)
         if flaw:
             return RemoteImage(ref), (flaw,)

@@ -64,12 +64,16 @@ class Allowance:
             return self._midnight(date(first.year + first.month // 12, first.month % 12 + 1, 1))
         return self._midnight(first + timedelta(days=7 if self.period == "week" else 1))
 
+    def words(self, now: float) -> str:
+        """The period of a moment, for people."""
+        begun = datetime.fromtimestamp(self.begins(now), self.zone)
+        place = f" ({self.zone})" if self.zone is not None else ""
+        return f"this {self.period}, since {begun:%Y-%m-%d}{place},"
+
     def stop(self, now: float, spent: float) -> Stop:
         """Why nothing is sent when the next image would go beyond."""
-        begun = datetime.fromtimestamp(self.begins(now), self.zone)
         ends = datetime.fromtimestamp(self.ends(now), self.zone)
-        place = f" ({self.zone})" if self.zone is not None else ""
-        words = f"${spent:.2f} of the ${self.usd:.2f} of this {self.period}, since {begun:%Y-%m-%d}{place}, are spent"
+        words = f"${spent:.2f} of the ${self.usd:.2f} of {self.words(now)} are spent"
         remedy = f"the next {self.period} begins at {ends:%Y-%m-%d %H:%M}; to go on before that, give a higher --budget"
         return Stop("budget", f"{words}; the next image would go beyond", remedy)
 

@@ -6,7 +6,7 @@ import difflib
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import Final
 
 from fluxbatch.errors import UsageError
@@ -95,12 +95,15 @@ class Window:
         place = f" ({self.zone})" if self.zone is not None else ""
         return f"{shown:%Y-%m-%d %H:%M}{place}"
 
+    def wait(self, now: float) -> str:
+        """How long it is until it changes, for people."""
+        hours, minutes = divmod(round((self.changes_at(now) - now) / _MINUTE_S), 60)
+        return f"{hours} h {minutes:02d} min"
+
     def stop(self, now: float) -> Stop:
         """Why nothing is sent while it is closed."""
-        wait = timedelta(seconds=round((self.changes_at(now) - now) / _MINUTE_S) * _MINUTE_S)
-        hours, minutes = divmod(int(wait.total_seconds()) // 60, 60)
         words = f"it is outside --window {self}, which opens at {self.local(self.changes_at(now))}"
-        return Stop("window", f"{words}, in {hours} h {minutes:02d} min", "run the same command again then, or --wait")
+        return Stop("window", f"{words}, in {self.wait(now)}", "run the same command again then, or --wait")
 
     def __str__(self) -> str:
         return "-".join(f"{minute // 60:02d}:{minute % 60:02d}" for minute in (self.start, self.end))

@@ -66,12 +66,14 @@ class ObjectIndex(Protocol):
 class ObjectSource(Protocol):
     """Where photos come from that are in object stores."""
 
-    async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
+    async def fetch(self, image: ObjectPhoto, most_pixels: int | None = None) -> Photo | RemoteImage:
         """The object as a local file, or as a URL that dies if it is to be presigned; in use until it is released.
+
+        A file was judged by its bytes as local photos are; ``most_pixels``: it is to be made smaller than that besides.
 
         Raises:
             PhotoChanged: it is gone, or has another ETag or size than when it was checked.
-            PhotoError: it is no image that can be used.
+            PhotoError: it is no image that can be used; the message names its address.
             StorageError: the store can't be read, or there is no room for it here.
         """
         ...

@@ -40,11 +40,13 @@ class Case:
         record: its row in the ledger.
         where: its place in its manifest.
         run_id: of the run.
+        seconds: from its first request in this run until it was stored or had failed; 0 if there was none.
     """
 
     record: Record
     where: Where
     run_id: str
+    seconds: float = 0.0
 
     @property
     def end(self) -> End:

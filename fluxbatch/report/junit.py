@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Final, Self
 from xml.sax.saxutils import escape, quoteattr
 
@@ -28,7 +29,7 @@ __all__ = ["JUnitFile", "xml_text"]
 
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
 """what XML 1.0 can't express, and what terminals and parsers stumble over"""
-_HEAD: Final = 400
+_HEAD: Final = 800
 """bytes kept for the counts, which are known last; what is left of them is blank"""
 _LONGEST: Final = 2000
 _NAME: Final = "fluxbatch"
@@ -73,14 +74,16 @@ class JUnitFile:
         """Take what is the matter with the run as a whole."""
         self._case("run", _NAME, 0, _child("error", kind, text))
 
-    def close(self, summary: Summary | None = None) -> None:
-        """Put it in place."""
+    def close(self, summary: Summary | None = None, begun_at: float | None = None) -> None:
+        """Put it in place; ``begun_at``: when the run began, epoch seconds."""
         if summary is not None and summary.stop is not None and summary.stopped_early and not summary.forgiven:
             self.complain(summary.stop_reason, f"{summary.stop.message}\n{summary.stop.remedy}".strip())
         self._file.write(b"</testsuite></testsuites>\n")
         counts = " ".join(f'{name}="{number}"' for name, number in self._counts.items())
-        time = "" if summary is None else f' time="{summary.wall_s:.3f}"'
-        head = f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites>\n<testsuite name="{_NAME}" {counts}{time}'
+        said = f'name="{_NAME}" {counts} time="{0.0 if summary is None else summary.wall_s:.3f}"'
+        head = f'<?xml version="1.0" encoding="utf-8"?>\n<testsuites {said}>\n<testsuite {said}'
+        if begun_at is not None:
+            head += f' timestamp="{datetime.fromtimestamp(begun_at, UTC):%Y-%m-%dT%H:%M:%S}"'
         self._file.seek(0)
         self._file.write(f"{head:<{_HEAD - 2}}>\n".encode())
         self._file.close()
@@ -98,14 +101,14 @@ class JUnitFile:
                 child = _child("skipped", stop.reason if stop is not None else "pending", why)
             case End.MADE | End.UNCHANGED:
                 pass
-        self._case(case.record.job.id, case.where.file, case.where.line, child)
+        self._case(case.record.job.id, case.where.file, case.where.line, child, case.seconds)
 
-    def _case(self, name: str, file: str, line: int, child: str) -> None:
+    def _case(self, name: str, file: str, line: int, child: str, seconds: float = 0.0) -> None:
         self._counts["tests"] += 1
         for kind, count in (("<failure", "failures"), ("<error", "errors"), ("<skipped", "skipped")):
             self._counts[count] += child.startswith(kind)
         place = f" file={_attribute(file)}" + (f' line="{line}"' if line else "")
-        head = f"<testcase classname={_attribute(file)} name={_attribute(name)}{place}"
+        head = f'<testcase classname={_attribute(file)} name={_attribute(name)} time="{seconds:.3f}"{place}'
         self._file.write((f"{head}>{child}</testcase>\n" if child else f"{head}/>\n").encode())
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from fluxbatch.model.outline import PlanEntry
     from fluxbatch.planning.quote import Quote
+    from fluxbatch.policy.outlook import Outlook
 
 __all__ = ["plan_json", "plan_lines", "plan_markdown", "plan_row"]
 
@@ -38,7 +39,7 @@ def plan_row(entry: PlanEntry, width: int) -> str:
     return f"  {mark} {printable(entry.id):<{width}}  {printable(entry.why)}{price}"
 
 
-def plan_lines(facts: Mapping[str, Any], quote: Quote, command: str) -> Iterator[str]:
+def plan_lines(facts: Mapping[str, Any], quote: Quote, command: str, outlook: Outlook) -> Iterator[str]:
     """The account of a plan. ``facts``: as data; ``command``: that would run it."""
     if quote.make:
         price = "no money, it is simulated" if facts["simulated"] else f"about {usd(quote.usd)}"
@@ -50,7 +51,9 @@ def plan_lines(facts: Mapping[str, Any], quote: Quote, command: str) -> Iterator
     else:
         yield "nothing to make"
     if quote.unpriced:
-        yield f"{quote.unpriced} of unknown price: name it with --price MODEL=USD"
+        refused = ", else --budget can't be kept" if facts["budget"] else ""
+        yield f"{quote.unpriced} of unknown price: name it with --price MODEL=USD{refused}"
+    yield from outlook.lines()
     yield "; ".join(_standing(quote))
     if facts["orphans"]:
         shown = ", ".join(printable(file) for file in facts["orphan_files"][:3])
@@ -73,7 +76,9 @@ def plan_json(facts: Mapping[str, Any], entries: Iterable[PlanEntry]) -> Iterato
     yield "\n]}\n"
 
 
-def plan_markdown(facts: Mapping[str, Any], quote: Quote, entries: Iterable[PlanEntry]) -> Iterator[str]:
+def plan_markdown(
+    facts: Mapping[str, Any], quote: Quote, entries: Iterable[PlanEntry], outlook: Outlook
+) -> Iterator[str]:
     """The plan for a pull request: what people write is escaped, so that it can't pass for more than text."""
     if not quote.has_work:
         yield "### fluxbatch: nothing to do\n"
@@ -84,6 +89,7 @@ def plan_markdown(facts: Mapping[str, Any], quote: Quote, entries: Iterable[Plan
     for name, model in facts["models"].items():
         yield f"| {escaped(name)} | {model['images']:,} | {usd(model['usd'])} | {roughly(model['seconds'])} |"
     yield f"\n{escaped('; '.join(_standing(quote)))}. Digest `{quote.digest}`.\n"
+    yield from (f"{escaped(line)}.\n" for line in outlook.lines())
     yield f"<details><summary>{harmless(_reasons(quote)) or 'jobs'}</summary>\n"
     yield "| job | | why | USD |\n|---|---|---|---:|"
     hidden = 0

@@ -55,7 +55,7 @@ _OF_THE_LOG: Final[Mapping[str, Told]] = {
         "info",
         (
             *("make", "made", "failed", "in_flight", "owed", "spent_usd", "unknown_usd", "limit", "paused_s"),
-            "simulated",
+            *("simulated", "budget_usd", "budget_spent_usd", "closes_s"),
         ),
         in_file=False,
     ),

@@ -12,6 +12,7 @@ from blake3 import blake3
 from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.formats import NotAnImage, inspect_image
 from fluxbatch.model.job import Fit, ObjectPhoto, Photo, RemoteImage
+from fluxbatch.planning.object_facts import ObjectFacts, error_among, object_flaws
 from fluxbatch.policy.fitting import fitting_of
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class MemoryObjects:
         self.asked.update(refs)
         return {ref: self._seen(ref) for ref in refs}
 
-    async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
+    async def fetch(self, image: ObjectPhoto, most_pixels: int | None = None) -> Photo | RemoteImage:
         """The object as a file that isn't there, or as a URL that nobody serves."""
         seen = self._seen(image.ref)
         if seen is None:
@@ -55,7 +56,7 @@ class MemoryObjects:
             raise PhotoChanged(f"{image.ref} has changed since it was checked")
         if image.presign:
             return RemoteImage(f"https://store.example/{image.etag}?signature=secret")
-        return self._photo(image, self._objects[image.ref])
+        return self._photo(image, self._objects[image.ref], most_pixels)
 
     def release(self, photo: Photo) -> None:
         """It is not in use any more."""
@@ -66,12 +67,16 @@ class MemoryObjects:
         data = self._objects.get(ref)
         return None if data is None else ObjectPhoto(ref, hashlib.sha256(data).hexdigest()[:32], len(data))
 
-    def _photo(self, image: ObjectPhoto, data: bytes) -> Photo:
+    def _photo(self, image: ObjectPhoto, data: bytes, most_pixels: int | None) -> Photo:
         try:
-            facts = inspect_image(io.BytesIO(data))
-        except NotAnImage as error:
-            raise PhotoError(f"{image.ref} can't be used: {error}") from error
-        path = f"/objects/{image.etag}"
+            found = ObjectFacts(inspect_image(io.BytesIO(data)))
+        except NotAnImage as problem:
+            found = ObjectFacts(None, problem)
+        flaw = error_among(object_flaws(image, found))
+        if flaw is not None:
+            raise PhotoError(flaw.message, remedy=flaw.remedy, reason=flaw.reason)
+        facts, path = found.facts, f"/objects/{image.etag}"
+        assert facts is not None
         self.in_use[path] += 1
         return Photo(
             ref=image.ref,
@@ -83,5 +88,5 @@ class MemoryObjects:
             width=facts.width,
             height=facts.height,
             digest=blake3(data).hexdigest(),
-            fitting=fitting_of(facts, len(data), image.fit or Fit()),
+            fitting=fitting_of(facts, len(data), image.fit or Fit(), most_pixels),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from fluxbatch.simulator import Faults
-from tests.app.stage import REPO, Ran, command, run_command, wait_for, write_rows
+from tests.app.stage import REPO, Ran, command, run_command, serving, wait_for, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,29 @@ def test_a_test_case_a_job(api: Api, tmp_path: Path) -> None:
     line = int(failed.attrib["name"][-3:]) + 1
     assert (failed.attrib["file"], failed.attrib["line"]) == ("jobs.jsonl", str(line))
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["junit.xml"]
+
+
+def test_it_tells_how_long_each_took(tmp_path: Path) -> None:
+    """From a job's first request to its end, what came in between included; nothing was done for one that was there."""
+    limited = Faults(schedule={"429": frozenset({2})})
+    with serving(tmp_path / "sim", latency_s=0.3, faults=limited) as api:
+        write_rows(tmp_path / "jobs.jsonl", 3)
+        assert api.run("jobs.jsonl", "--limit", "1", cwd=tmp_path).code == 0
+        with (tmp_path / "jobs-out" / ".fluxbatch" / "events.jsonl").open("ab") as events:
+            events.write(b'{"event":"job.torn')
+        before = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
+        ran = api.run("jobs.jsonl", "--junit", "junit.xml", "--json", cwd=tmp_path)
+    assert ran.code == 0
+    root = ET.parse(tmp_path / "junit.xml").getroot()
+    counts, found = cases(tmp_path / "junit.xml")
+    took = {name: float(case.attrib["time"]) for name, case in found.items()}
+    assert took["job-000"] == 0
+    assert min(took["job-001"], took["job-002"]) >= 0.3
+    assert float(counts["time"]) == pytest.approx(ran.summary["wall_s"], abs=0.001)
+    assert max(took.values()) <= float(counts["time"])
+    assert before <= datetime.fromisoformat(counts["timestamp"]) <= datetime.now(UTC).replace(tzinfo=None)
+    assert root.attrib.items() <= counts.items(), "some read them there"
+    assert all(case.attrib.keys() == {"classname", "name", "time", "file", "line"} for case in found.values())
 
 
 def test_what_is_held_and_what_was_not_sent(api: Api, tmp_path: Path) -> None:
@@ -358,6 +382,12 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
 
 
+def changed(folder: Path) -> set[str]:
+    """Files of a repository that are not as they were committed."""
+    done = subprocess.run(["git", "diff", "--name-only"], cwd=folder, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
 def test_a_change_in_a_fresh_clone_is_one_request(api: Api, tmp_path: Path) -> None:
     """Manifest, lock and images are in the repository; the ledger is not."""
     repo, clone = tmp_path / "repo", tmp_path / "clone"
@@ -385,5 +415,8 @@ def test_a_change_in_a_fresh_clone_is_one_request(api: Api, tmp_path: Path) -> N
     counts, found = cases(clone / "junit.xml")
     assert (counts["tests"], counts["failures"], counts["errors"], counts["skipped"]) == ("3", "0", "0", "0")
     assert set(found) == {"cup", "mug", "bowl"}
+    assert {float(found[name].attrib["time"]) for name in ("cup", "bowl")} == {0.0}
+    wanted = {"shop.yaml", "fluxbatch.lock", "images/mug.jpg", "images/results.jsonl"}
+    assert changed(clone) == wanted, "what the pull request would be"
     assert "all 3 images there" in page.read_text()
     assert "| 1 | 2 | 0 | 0 | 1 | $0.01 | – | 0 |" in page.read_text()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.app.stage import Api
+    from tests.app.stage import Api, Ran
 
 SECRET = "s3cr3t-part-of-the-address"
 
@@ -134,6 +134,55 @@ def test_a_budget_needs_prices_and_is_leave_to_spend(api: Api, tmp_path: Path) -
     (tmp_path / "other.jsonl").write_text('{"prompt": "x", "model": "flux-9"}')
     refused = api.run("other.jsonl", "--budget", "1/day", "-o", "other", cwd=tmp_path)
     assert refused.code == 2
+
+
+# ---------------------------------------------------------------------------------------------------------- the outlook
+def test_a_plan_says_what_hours_and_budget_leave_of_it(api: Api, tmp_path: Path) -> None:
+    def plan(*options: str) -> Ran:
+        return run_command("plan", "jobs.jsonl", *options, cwd=tmp_path, env=api.environment)
+
+    write_rows(tmp_path / "jobs.jsonl", 5)
+    assert api.run("jobs.jsonl", "--limit", "2", cwd=tmp_path).code == 0
+    bare = json.loads(plan("--json").out)
+    assert (bare["sends_now"], bare["window"], bare["budget"]) == (3, None, None)
+
+    told = json.loads(plan("--json", "--budget", "0.04/month", *hours(-1, 1)).out)
+    assert (told["make"], told["sends_now"], told["window"]["open"]) == (3, 2, True)
+    assert (told["budget"]["spent_usd"], told["budget"]["left_usd"]) == (0.02, 0.02)
+    begins, ends = (datetime.fromisoformat(told["budget"][name]) for name in ("begins", "ends"))
+    assert begins <= datetime.now(UTC) < ends
+    assert begins.day == ends.day == 1
+
+    closed = plan("--budget", "0.04/month", *hours(2, 3))
+    assert "is closed: nothing is sent now; it opens at" in closed.out
+    assert "$0.02 of the $0.04 of this month" in closed.out
+    assert "$0.02 are left: enough for 2 of 3 images" in closed.out
+    assert json.loads(plan("--json", *hours(2, 3)).out)["sends_now"] == 0
+    assert "--window" in closed.out.splitlines()[-1], "what is run is what was planned"
+    for options, code in ((hours(2, 3), 1), (("--limit", "0", "--budget", "0.01/day"), 0)):
+        assert plan("--check", *options).code == code, "there is work, whenever it is sent"
+    # and that is what comes of it
+    ran = api.run("jobs.jsonl", "--budget", "0.04/month", *hours(-1, 1), "--json", cwd=tmp_path)
+    assert (ran.summary["requests"], ran.summary["stop_reason"]) == (2, "budget")
+
+    status = run_command("status", "jobs-out", "--budget", "0.04/month", "--json", cwd=tmp_path)
+    assert json.loads(status.out)["budget"]["left_usd"] == 0.0
+    status = run_command("status", "jobs-out", "--budget", "0.05/month", *hours(2, 3), cwd=tmp_path)
+    assert "$0.04 of the $0.05 of this month" in status.out
+    assert "is closed; it opens at" in status.out
+    wrong = run_command("status", "jobs-out", "--budget", "much", cwd=tmp_path)
+    assert (wrong.code, "write 900/month" in wrong.err) == (2, True)
+
+
+def test_what_a_killed_run_may_have_spent_is_not_left(tmp_path: Path) -> None:
+    with serving(tmp_path / "api", latency_s=30) as api:
+        write_rows(tmp_path / "jobs.jsonl", 6)
+        with api.running("jobs.jsonl", "--concurrency", "2", cwd=tmp_path) as child:
+            wait_for(lambda: api.sim.in_flight == 2)
+            child.kill()
+    plan = run_command("plan", "jobs.jsonl", "--budget", "0.04/day", "--json", cwd=tmp_path)
+    told = json.loads(plan.out)
+    assert (told["budget"]["spent_usd"], told["sends_now"], told["make"]) == (0.02, 2, 6)
 
 
 # -------------------------------------------------------------------------------------------------------- notifications

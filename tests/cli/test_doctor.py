@@ -161,6 +161,32 @@ def test_a_proxy_is_named_without_its_credentials(tmp_path: Path) -> None:
     assert (socks.code, "secret" in socks.out) == (2, False)
 
 
+def test_the_way_of_results_is_tried(api: Api, tmp_path: Path) -> None:
+    def downloads(proxy: str, base_url: str = api.sim.base_url, **env: str) -> tuple[int, dict[str, str]]:
+        ran = examine(base_url, tmp_path, "--json", *(["--download-proxy", proxy] if proxy else []), **env)
+        assert "secret" not in ran.out + ran.err
+        return ran.code, found(ran).get("downloads") or found(ran)["network"]
+
+    assert "downloads" not in found(examine(api.sim.base_url, tmp_path, "--json")), "they go as requests do"
+    assert downloads("direct")[1]["message"] == "results are fetched directly"
+    code, check = downloads("http://u:secret@127.0.0.1:9")
+    assert (code, check["level"]) == (3, "problem")
+    assert check["message"] == "the proxy for results, http://127.0.0.1:9, can't be reached"
+    assert "FLUXBATCH_DOWNLOAD_PROXY" in check["remedy"]
+    with answering(always(answer("no", status="403 Forbidden"))) as proxy:
+        place = f"http://u:secret@127.0.0.1:{proxy.port}"
+        code, check = downloads("", FLUXBATCH_DOWNLOAD_PROXY=place)
+        assert (code, check["message"]) == (0, f"results are fetched through http://127.0.0.1:{proxy.port}")
+        # an API that is not on this machine is asked for through it, without the key
+        _, check = downloads(place, "https://api.example.com/v1")
+        assert check["level"] == "warning"
+        assert "api.example.com can't be reached" in check["message"]
+        assert [one.line for one in proxy.requests] == ["CONNECT api.example.com:443 HTTP/1.1"]
+    code, check = downloads("socks5://u:secret@h:1")
+    assert (code, check["level"]) == (2, "problem")
+    assert check["message"].startswith("--download-proxy: ")
+
+
 def test_a_folder_that_cant_hold_images(api: Api, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     ran = examine(api.sim.base_url, tmp_path, "--json", "--out", "file/below")

@@ -44,5 +44,14 @@ def test_simulated_money_is_called_that_and_pauses_are_shown() -> None:
     assert "m[2J pauses for 3 s (server error)" in said
 
 
+def test_hours_and_budget_are_shown_where_there_are_any() -> None:
+    assert "sends until" not in "\n".join(line.plain for line in layout(PROGRESS, 80, 24))
+    told = replace(
+        PROGRESS, budget_usd=900, budget_spent_usd=123.4, budget_period="month", closes="2026-11-24 06:00", closes_s=900
+    )
+    said = "\n".join(line.plain for line in layout(told, 80, 24))
+    assert "$123.40 of the $900.00 of this month\nsends until 2026-11-24 06:00, 15 min 00 s to go" in said
+
+
 def test_a_low_terminal_is_not_overrun() -> None:
     assert len(layout(PROGRESS, 80, 6)) == 5

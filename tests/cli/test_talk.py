@@ -56,6 +56,8 @@ def test_a_person_reads_words() -> None:
     assert "1 edited output kept as it is (--retry altered makes it anew)" in said
     assert "12 of 30 made, 4 in flight, 2 being fetched, 1 failed, $0.36, maybe billed $0.03" in said
     assert "stopping=because" in said
+    talk.progress(replace(PROGRESS, budget_usd=900, budget_spent_usd=123.4, budget_period="month"))
+    assert "$123.40 of the $900.00 of this month" in stream.getvalue()
 
 
 def test_a_machine_reads_facts_with_run_and_job_ids() -> None:

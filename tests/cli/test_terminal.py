@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -117,6 +118,16 @@ def test_a_run_is_shown_live(api: Api, tmp_path: Path) -> None:
     assert code == 0
     assert "waiting for delivery" in screen
     assert screen.rindex("\x1b[?25h") < screen.index("60 images: 60 made")
+
+
+def test_hours_and_budget_are_shown_live(api: Api, tmp_path: Path) -> None:
+    write_rows(tmp_path / "jobs.jsonl", 60)
+    ends = datetime.now(UTC) + timedelta(hours=2)
+    hours = ("--window", f"{ends - timedelta(hours=4):%H:%M}-{ends:%H:%M}", "--tz", "UTC", "--budget", "900/month")
+    code, screen = at_a_terminal(api, tmp_path, "jobs.jsonl", "--yes", "--rpm", "1500", *hours, typed=b"")
+    assert code == 0
+    assert "of the $900.00 of this month" in screen
+    assert f"sends until {ends:%Y-%m-%d %H:%M} (UTC), " in screen
 
 
 def _without_size(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 
+from fluxbatch.testing import make_png
 from tests.app.stage import PHOTOS, Api, Ran, results, run_command, sha256
 
 if TYPE_CHECKING:
@@ -24,6 +27,17 @@ def server(server: S3Server) -> S3Server:
     server.put("in/猫.webp", (PHOTOS / "cat.webp").read_bytes())
     server.asked.clear()
     return server
+
+
+def large_png(width: int, height: int) -> bytes:
+    """Of one colour: few bytes for many pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * (3 * width)) * height, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def write(folder: Path, count: int = 3, **more: Any) -> Path:
@@ -116,6 +130,70 @@ def test_an_object_that_is_no_image_fails_its_job_alone(api: Api, server: S3Serv
     done = run(api, write(tmp_path, 1))
     assert (done.code, results(tmp_path / "out")[0]["error"]["code"]) == (1, "bad_image"), done.err
     assert not api.sim.calls
+
+
+def small_png(width: int, height: int) -> bytes:
+    return make_png(1, width=width, height=height)
+
+
+@pytest.mark.parametrize(
+    ("data", "fit", "code", "said"),
+    [
+        (small_png(200, 40), None, "bad_image", "200×40 pixels are too small"),
+        (small_png(200, 200)[:-30], None, "bad_image", "upload it again"),
+        (large_png(6000, 4000), "off", "too_large", "6000×4000 are 22.9 MP, the limit is 20"),
+        (large_png(20000, 12000), None, "too_large", "the limit is 200"),
+    ],
+)
+def test_they_are_judged_as_local_ones_before_they_are_paid_for(
+    api: Api, server: S3Server, tmp_path: Path, data: bytes, fit: str | None, code: str, said: str
+) -> None:
+    server.put("in/cup one.png", data)
+    manifest = write(tmp_path, defaults={"fit": fit} if fit else {})
+    done = run(api, manifest)
+    assert (done.code, done.summary["requests"]) == (1, 0), done.err
+    errors = [line["error"] for line in results(tmp_path / "out")]
+    assert [error["code"] for error in errors] == [code] * 3
+    assert all(said in error["message"] and "s3://pictures/in/cup one.png" in error["message"] for error in errors)
+    assert server.count("GET", "in/cup one.png") == 1  # for all three
+    # from now on it is known, and not fetched to be judged
+    server.asked.clear()
+    again = run_command("plan", manifest, "-o", "elsewhere", cwd=tmp_path, env=api.environment)
+    assert again.code == 2
+    assert said in again.err
+    assert "jobs.json" in again.err
+    assert not server.count("GET", "in/cup one.png")
+    server.put("in/cup one.png", (PHOTOS / "cup.png").read_bytes())
+    assert run(api, manifest).summary["stored"] == 3
+
+
+def test_they_are_made_fit_as_local_ones(api: Api, server: S3Server, tmp_path: Path) -> None:
+    server.put("in/cup one.png", large_png(6000, 4000))
+    done = run(api, write(tmp_path, 1))
+    assert done.code == 0, done.err
+    first, second = api.sim.calls[0].inputs
+    assert first["mime"] == "image/jpeg"  # the API refuses more than 20 MP, as a local one it goes as a smaller JPEG
+    assert second["sha256"] == sha256(PHOTOS / "cat.webp")
+
+
+def test_together_they_are_no_larger_than_the_model_takes(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """9 MP for flux-2-pro; nobody knew their sizes when this was planned."""
+    refs = []
+    for number in range(4):
+        server.put(f"in/{number}.png", large_png(2000, 2000 - number))
+        refs.append(f"s3://pictures/in/{number}.png")
+    job = {"id": "a", "prompt": "All of them", "images": refs, "size": "1024x1024"}
+    manifest = tmp_path / "jobs.json"
+    manifest.write_text(json.dumps({"version": 1, "jobs": [job]}))
+    done = run(api, manifest)
+    assert done.code == 0, done.err
+    assert all(image["mime"] == "image/jpeg" for image in api.sim.calls[0].inputs)  # made smaller: else it is refused
+    manifest.write_text(json.dumps({"version": 1, "jobs": [{**job, "fit": "off"}]}))
+    done = run(api, manifest)
+    assert (done.code, done.summary["requests"]) == (1, 0)
+    error = results(tmp_path / "out")[0]["error"]
+    assert error["code"] == "too_large"
+    assert "together, flux-2-pro takes 9" in error["message"]
 
 
 def test_a_store_that_is_away_stops_the_plan(api: Api, tmp_path: Path) -> None:

@@ -44,8 +44,15 @@ class EventLog:
             with suppress(RuntimeError):  # no loop: then each is written as it comes
                 self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self._write)
 
+    def flush(self) -> None:
+        """Write what waits for others."""
+        if self._fd >= 0:
+            self._write()
+
     def _write(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         lines, self._lines = b"".join(self._lines), []
         try:
             written = os.write(self._fd, lines) if lines else 0
@@ -59,8 +66,6 @@ class EventLog:
     def close(self) -> None:
         """Write what is left, and release the file. May be called again."""
         if self._fd >= 0:
-            if self._timer is not None:
-                self._timer.cancel()
             self._write()
             os.close(self._fd)
             self._fd = -1

@@ -13,7 +13,7 @@ from fluxbatch.errors import StorageError, UsageError
 if TYPE_CHECKING:
     from fluxbatch.model.address import StoreAddress
 
-__all__ = ["Conflict", "is_about_bucket", "is_unsupported", "no_credentials", "storage_error"]
+__all__ = ["Conflict", "Unsigned", "is_about_bucket", "is_unsupported", "no_credentials", "storage_error"]
 
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.]{1,60})</Code>")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
@@ -36,6 +36,18 @@ class Conflict(Exception):
     """An object is not (any more) what it was taken for; nothing was written."""
 
 
+class Unsigned:
+    """Marks errors that come of having no credentials at all: wrong ones are another matter."""
+
+
+class _NoCredentials(Unsigned, UsageError):
+    pass
+
+
+class _NoneFound(Unsigned, StorageError):
+    pass
+
+
 def storage_error(address: StoreAddress, error: Exception, *, doing: str) -> StorageError:
     """What went wrong while ``doing`` (``written``, ``read`` …) something at an address, with what to do about it."""
     text = str(error)
@@ -43,8 +55,8 @@ def storage_error(address: StoreAddress, error: Exception, *, doing: str) -> Sto
     status = found[1] if (found := _STATUS.search(text)) else ""
     variables = _VARIABLES[address.scheme]
     if any(word in text for word in _CREDENTIAL_SERVICES):
-        what, remedy = "there are no credentials", f"set {variables}"
-    elif code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
+        return _NoneFound(f"{address} can't be {doing}: there are no credentials", remedy=f"set {variables}")
+    if code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
         what, remedy = f"there is no bucket {address.bucket!r}", f"make it, or name another one, then {_AGAIN}"
     elif code in _WRONG_KEY or status == "401":
         what, remedy = "the store refuses the credentials", f"check {variables}"
@@ -65,7 +77,7 @@ def is_about_bucket(error: Exception) -> bool:
 
 def no_credentials(address: StoreAddress) -> UsageError:
     """There is nothing to sign with."""
-    return UsageError(f"{address}: there are no credentials for it", remedy=f"set {_VARIABLES[address.scheme]}")
+    return _NoCredentials(f"{address}: there are no credentials for it", remedy=f"set {_VARIABLES[address.scheme]}")
 
 
 def is_unsupported(error: StorageError) -> bool:

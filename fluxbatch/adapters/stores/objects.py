@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
-from fluxbatch.errors import PhotoChanged
+from fluxbatch.adapters.stores.photos import NoPhoto
+from fluxbatch.errors import PhotoChanged, PhotoError
 from fluxbatch.model.address import StoreAddress
-from fluxbatch.model.job import ObjectPhoto, RemoteImage
+from fluxbatch.model.job import Fit, ObjectPhoto, RemoteImage
+from fluxbatch.planning.object_facts import ObjectFacts, error_among, facts_key, object_flaws
+from fluxbatch.policy.fitting import fitting_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from fluxbatch.adapters.stores.bucket import Bucket, Seen
     from fluxbatch.adapters.stores.photos import PhotoCache
     from fluxbatch.model.job import Photo
+    from fluxbatch.ports import Memo
 
 __all__ = ["StoreIndex", "StoreSource"]
 
@@ -74,30 +79,68 @@ class StoreSource:
     Args:
         photos: where they stay while they are needed.
         ca_file: certificates to trust beside the system's.
+        memo: is told what was found in them, for the plans that follow.
     """
 
-    def __init__(self, photos: PhotoCache, ca_file: Path | None = None) -> None:
+    def __init__(self, photos: PhotoCache, ca_file: Path | None = None, memo: Memo | None = None) -> None:
         self._photos = photos
         self._buckets = _Buckets(ca_file)
+        self._memo = memo
 
-    async def fetch(self, image: ObjectPhoto) -> Photo | RemoteImage:
-        """The object as a file; as a URL if it is to be presigned and that can be done."""
-        from fluxbatch.adapters.stores.bucket import Seen
-
+    async def fetch(self, image: ObjectPhoto, most_pixels: int | None = None) -> Photo | RemoteImage:
+        """The object as a file that was judged; as a URL if it is to be presigned and that can be done."""
         address = StoreAddress.parse(image.ref)
         bucket = await anyio.to_thread.run_sync(self._buckets.of, address)
         if image.presign and _can_sign(address):
             found = await bucket.head(address.key)
             _check(image, None if found is None else found.seen)
             return RemoteImage(await bucket.sign(address.key, _SIGNED_S))
+        photo, facts = await self._brought(image, bucket, address)
+        return self._judged(image, facts, photo, most_pixels)
+
+    async def _brought(
+        self, image: ObjectPhoto, bucket: Bucket, address: StoreAddress
+    ) -> tuple[Photo | None, ObjectFacts]:
+        """The file, if it is a photo, and what it is by its bytes; remembered, if it had to be fetched for that."""
+        from fluxbatch.adapters.stores.bucket import Seen
+
+        fetched = False
 
         async def read() -> AsyncIterator[bytes]:
+            nonlocal fetched
             found = await bucket.read(address.key)
             _check(image, None if found is None else found[0].seen)
             assert found is not None
+            fetched = True
             return found[1]
 
-        return await self._photos.keep(address.url, Seen(image.size, image.etag), read, fit=image.fit, ref=image.ref)
+        photo: Photo | None = None
+        try:
+            seen = Seen(image.size, image.etag)
+            photo = await self._photos.keep(address.url, seen, read, fit=image.fit, ref=image.ref)
+            facts = ObjectFacts(self._photos.facts(photo))
+        except NoPhoto as error:
+            facts = ObjectFacts(None, error.problem)
+        if fetched and self._memo is not None and facts.lasts:
+            await anyio.to_thread.run_sync(self._memo.put, {facts_key(image): facts.pack()})
+        return photo, facts
+
+    def _judged(self, image: ObjectPhoto, found: ObjectFacts, photo: Photo | None, most_pixels: int | None) -> Photo:
+        """The photo as it is to be sent.
+
+        Raises:
+            PhotoError: it can't be sent, by the rules for local photos.
+        """
+        if photo is not None and found.facts is not None and most_pixels is not None:
+            fitting = fitting_of(found.facts, photo.size, image.fit or Fit(), most_pixels)
+            photo = replace(photo, fitting=fitting)
+        flaw = error_among(object_flaws(image, found, photo))
+        if flaw is None and photo is not None:
+            return photo
+        if photo is not None:
+            self._photos.release(photo.path)
+        assert flaw is not None
+        raise PhotoError(flaw.message, remedy=flaw.remedy, reason=flaw.reason)
 
     def release(self, photo: Photo) -> None:
         """It is not in use any more."""

@@ -34,10 +34,23 @@ if TYPE_CHECKING:
     from fluxbatch.formats import ImageFacts
     from fluxbatch.ports import Decoder
 
-__all__ = ["PhotoCache"]
+__all__ = ["NoPhoto", "PhotoCache"]
 
 _MOST: Final = 1 << 30
 """bytes that stay on the disk beside those in use"""
+_MOST_BAD: Final = 1000
+
+
+class NoPhoto(PhotoError):
+    """What came is no image that can be used.
+
+    Attributes:
+        problem: what is wrong with its bytes.
+    """
+
+    def __init__(self, name: str, problem: NotAnImage) -> None:
+        super().__init__(f"{name} can't be used: {problem}", remedy=problem.remedy)
+        self.problem = problem
 
 
 @dataclass(slots=True)
@@ -56,10 +69,11 @@ class PhotoCache:
     """
 
     def __init__(self, folder: Path, decoder: Decoder | None = None, *, most: int = _MOST) -> None:
-        self._folder = folder
+        self._folder = folder.absolute()  # as in the photos that it gives
         self._decoder = decoder
         self._most = most
         self._kept: OrderedDict[Path, _Kept] = OrderedDict()
+        self._bad: dict[Path, NotAnImage] = {}
         self._users: Counter[Path] = Counter()
         self._coming: WeakValueDictionary[Path, anyio.Lock] = WeakValueDictionary()
         self._swept = False
@@ -96,8 +110,8 @@ class PhotoCache:
             ref: how the user calls it; by default its name.
 
         Raises:
-            PhotoError: it is no image that can be used.
-            StorageError: it can't be kept; both also as ``read`` raises them.
+            NoPhoto: it is no image that can be used; it is not read again to find that out.
+            PhotoError, StorageError: as ``read`` raises them; the latter also if it can't be kept.
         """
         path = self._path(name, seen)
         lock = self._coming.setdefault(path, anyio.Lock())
@@ -105,11 +119,15 @@ class PhotoCache:
             found = self.find(name, seen, fit=fit, ref=ref)
             if found is not None:
                 return found
+            if path in self._bad:
+                raise NoPhoto(ref or name, self._bad[path])
             try:
                 part = await self._write(path, await read())
-                kept = await anyio.to_thread.run_sync(
-                    self._look, part, path, name, ref or name, mtime_ns or seen.modified_ns
-                )
+                kept = await anyio.to_thread.run_sync(self._look, part, path, name, mtime_ns or seen.modified_ns)
+            except NotAnImage as problem:
+                if len(self._bad) < _MOST_BAD:
+                    self._bad[path] = problem
+                raise NoPhoto(ref or name, problem) from problem
             except OSError as error:
                 raise StorageError(
                     f"{path} can't be written: {error.strerror or error}",
@@ -119,6 +137,10 @@ class PhotoCache:
             self._users[path] += 1
             await anyio.to_thread.run_sync(self._shrink)
             return _as_asked(kept, fit, ref)
+
+    def facts(self, photo: Photo) -> ImageFacts:
+        """What the bytes of a photo say that is in use."""
+        return self._kept[Path(photo.path)].facts
 
     def release(self, path: str) -> None:
         """A photo is not in use any more, by one of those who asked for it."""
@@ -155,15 +177,16 @@ class PhotoCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path.open("wb")
 
-    def _look(self, part: Path, path: Path, name: str, ref: str, mtime_ns: int) -> _Kept:
+    def _look(self, part: Path, path: Path, name: str, mtime_ns: int) -> _Kept:
         os.utime(part, ns=(mtime_ns, mtime_ns))
         part.replace(path)
         with path.open("rb") as file:
             state = os.fstat(file.fileno())
             try:
                 facts = self._facts(path, file)
-            except NotAnImage as error:
-                raise PhotoError(f"{ref} can't be used: {error}", remedy=error.remedy) from error
+            except NotAnImage:
+                path.unlink()
+                raise
             return _Kept(photo_of(name, path, file, state, facts), facts)
 
     def _facts(self, path: Path, file: BinaryIO) -> ImageFacts:

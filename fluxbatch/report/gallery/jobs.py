@@ -47,6 +47,7 @@ def entry_of(
     made: Mapping[Path, bool],
     flags: Flags | None = None,
     portable: bool = False,
+    store: str = "",
 ) -> dict[str, Any]:
     """One job as the page gets it: a line of the results without what is for machines, and addresses to show.
 
@@ -57,10 +58,15 @@ def entry_of(
         made: whether there is a small picture, by picture.
         flags: of its image.
         portable: point at nothing outside of the output folder, and name no folders there.
+        store: address of the object store that holds the images; empty if they are in the folder.
     """
     result = result_of(record, run_id=run_id, simulated=False, flags=flags)
     entry = {name: result[name] for name in _SAME if result[name] not in (None, "", {}, [])}
-    if result["file"]:
+    if result["file"] and store:
+        entry |= _far_picture(out / result["file"], made)
+        if not portable:
+            entry["at"] = f"{store}/{result['file']}"
+    elif result["file"]:
         entry |= _picture(out / result["file"], out, made, portable=portable)
     images = zip(record.job.images, result["inputs"], strict=True)
     if result["flags"]:
@@ -79,6 +85,12 @@ def _input(image: Image, ref: str, out: Path, made: Mapping[Path, bool], *, port
         shown = PurePath(ref).name if portable else ref
         return {"kind": "photo", "ref": shown, **_picture(Path(image.path), out, made, portable=portable)}
     return {"kind": "url", "ref": ref}
+
+
+def _far_picture(path: Path, made: Mapping[Path, bool]) -> dict[str, str]:
+    """Small alone: there is nothing that a page could point at for long."""
+    small = thumbnail_name(path)
+    return {"thumb": small, "href": small} if made.get(path) else {}
 
 
 def _picture(path: Path, out: Path, made: Mapping[Path, bool], *, portable: bool) -> dict[str, str]:

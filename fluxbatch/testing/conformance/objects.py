@@ -93,6 +93,29 @@ async def what_is_wanted_is_done_to_it(make: Factory) -> None:
         equal((await _fetch(rig, image)).fitting, None, "what is done to the same photo for another job")
 
 
+async def all_photos_of_a_request_share_its_pixels(make: Factory) -> None:
+    """Smaller than a limit that only its request knows; no other job is any the worse for it."""
+    with make() as rig:
+        image = await _look(rig, rig.put("cat.png", make_png(3, width=200, height=200)))
+        smaller = await rig.source.fetch(image, 100 * 100)
+        fitting = smaller.fitting if isinstance(smaller, Photo) else None
+        expect(fitting is not None, "nothing is done to a photo that is too large for its request")
+        if fitting is not None:
+            expect(fitting.width * fitting.height <= 100 * 100, f"it is still too large: {fitting}")
+        equal((await _fetch(rig, image)).fitting, None, "what is done to the same photo for another job")
+
+
+async def what_would_be_refused_is_not_sent(make: Factory) -> None:
+    """Judged by its pixels as a local photo is, each time that it is asked for."""
+    with make() as rig:
+        image = await _look(rig, rig.put("dot.png", make_png(3, width=200, height=40)))
+        for _ in range(2):
+            with raises(PhotoError, "200×40 pixels are too small") as caught:
+                await rig.source.fetch(image)
+            expect(image.ref in str(caught.error), "the error doesn't name the object")
+            expect(bool(caught.error.remedy), "the error names no remedy")
+
+
 async def another_object_is_not_sent(make: Factory) -> None:
     """Gone, or replaced since it was looked at; presigned or not."""
     with make() as rig:
@@ -144,6 +167,8 @@ CASES: Final[list[Case]] = [
     what_is_there_is_told,
     an_object_is_a_photo,
     what_is_wanted_is_done_to_it,
+    all_photos_of_a_request_share_its_pixels,
+    what_would_be_refused_is_not_sent,
     another_object_is_not_sent,
     what_is_no_photo_says_so,
     a_presigned_one_is_a_url,

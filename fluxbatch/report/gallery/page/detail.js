@@ -19,7 +19,7 @@ FLUXBATCH.detail = (() => {
       return make("figure", {}, ...(input.href ? [picture(input, label)] : []), make("figcaption", { text: input.kind === "url" ? `${label} (${say("fromUrl")})` : label }));
     });
     for (const one of job.earlier || []) all.push(make("figure", { class: "earlier" }, picture(one, one.label), make("figcaption", { text: one.label })));
-    if (job.href) all.push(make("figure", {}, picture(job, `${say("output")}: ${job.id}`), make("figcaption", { text: `${say("output")}: ${job.file}` })));
+    if (job.href) all.push(make("figure", {}, picture(job, `${say("output")}: ${job.id}`), make("figcaption", { text: `${say("output")}: ${job.at || job.file}` })));
     return make("div", { class: "side" }, ...all);
   }
   function swipe(job, input) {
@@ -61,7 +61,7 @@ FLUXBATCH.detail = (() => {
     }));
   }
   function facts(job) {
-    const rows = { status: say(job.status), model: job.model, seed: job.seed, cost: `$${FLUXBATCH.usd(job.cost_usd)}`, attempts: job.attempts || 0, size: job.width && `${job.width} × ${job.height}`, bytes: job.bytes, age: job.url_age_s !== undefined && `${job.url_age_s} s`, file: job.file, request: job.request_id, meta: job.meta && JSON.stringify(job.meta) };
+    const rows = { status: say(job.status), model: job.model, seed: job.seed, cost: `$${FLUXBATCH.usd(job.cost_usd)}`, attempts: job.attempts || 0, size: job.width && `${job.width} × ${job.height}`, bytes: job.bytes, age: job.url_age_s !== undefined && `${job.url_age_s} s`, file: job.at || job.file, request: job.request_id, meta: job.meta && JSON.stringify(job.meta) };
     return make("dl", {}, ...Object.entries(rows).filter(([, value]) => value !== undefined && value !== false).flatMap(([word, value]) => [make("dt", { text: say(word) }), make("dd", { text: value })]));
   }
 
