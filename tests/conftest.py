@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -155,6 +157,21 @@ def _no_way_out() -> Iterator[None]:
     _outside.clear()
     yield
     assert not _outside, f"connections to other machines: {_outside}"
+
+
+# ------------------------------------------------------------------------------------------------------ filesystems
+@pytest.fixture
+def readonly(tmp_path: Path) -> tuple[str, ...]:
+    """A command by which others are started for whom the folder is on a filesystem that nobody can write."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare: only Linux has filesystems that one may mount for oneself")
+    options = ["--mount", "--propagation", "private", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && cd "$0" && exec "$@"'
+    via = ("unshare", *options, "sh", "-c", mount, str(tmp_path))
+    tried = subprocess.run([*via, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this machine lets nobody mount a folder: {tried.stderr}")
+    return via
 
 
 # ----------------------------------------------------------------------------------------------- simulator, browser
