@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: demo test test-slow coverage check lint bench bench-quick fmt lock clean help
+.PHONY: demo test test-slow counterparts coverage check lint bench bench-quick fmt lock clean help
 MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
@@ -11,6 +11,8 @@ UV := $(shell command -v uv 2>/dev/null)
 LOCK_UV = $(or $(UV),$(wildcard .venv/bin/uv))
 COMPILE = $(LOCK_UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(LOCK_FLAGS)
+
+NPM_LOCK = npm install --package-lock-only --omit-lockfile-registry-resolved --ignore-scripts --no-audit --no-fund --silent
 
 # An interpreter downloaded behind one's back is a surprise, and no package registry has it.
 export UV_PYTHON_DOWNLOADS := never
@@ -73,8 +75,16 @@ demo: .venv/.ready-run ## Make the images of jobs/demo.yaml on the built-in simu
 test: .venv/.ready ## Run the tests, but for those that take their time
 	@$(PYTEST) -q -m 'not slow' -n 4 --dist worksteal
 
+# Programs that nobody here wrote, each in an environment of its own. Without a network the tests that meet them are
+# skipped, and it is said.
+SET_UP_COUNTERPARTS := $(PY) -m tests.counterparts.set_up
+
 test-slow: .venv/.ready ## Run the tests that take their time: memory, crashes, large manifests
+	@$(SET_UP_COUNTERPARTS) || true
 	@$(PYTEST) -q -m slow -n 2 --dist worksteal
+
+counterparts: .venv/.ready ## Set up what slow tests meet: litellm, mitmproxy, the OpenAI SDK for Node, azurite
+	@$(SET_UP_COUNTERPARTS)
 
 # The same tests as `make test`, watched: branch coverage, child processes included.
 coverage: .venv/.ready ## Run the tests with branch coverage, and show what they miss
@@ -105,6 +115,9 @@ lock: ## Rewrite the lock files from pyproject.toml (needs uv; LOCK_FLAGS=--upgr
 	@[ -n "$(LOCK_UV)" ] || { echo "make lock needs uv; pip install uv" >&2; exit 1; }
 	@$(COMPILE) pyproject.toml --group build -o requirements.txt
 	@$(COMPILE) pyproject.toml --group build --extra dev -c requirements.txt -o requirements-dev.txt
+	@for name in litellm mitmproxy; do \
+		$(COMPILE) tests/counterparts/$$name.in -o tests/counterparts/$$name.txt || exit 1; done
+	@if command -v npm >/dev/null; then cd tests/counterparts && $(NPM_LOCK); else echo "no npm: its lock file stays" >&2; fi
 
 clean: ## Remove caches, build products and simulated images (.venv and paid images stay)
 	@rm -rf .coverage .coverage.* .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

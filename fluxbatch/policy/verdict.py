@@ -29,12 +29,14 @@ class Complaint:
         code: ``error.code`` as text, empty if there was none.
         message: ``error.message`` or the start of the body, already free of secrets.
         retry_after: seconds, from the header or the body.
+        early: it came before the whole request was sent.
     """
 
     status: int
     code: str = ""
     message: str = ""
     retry_after: float | None = None
+    early: bool = False
 
 
 class Loss(StrEnum):
@@ -91,6 +93,10 @@ _BY_MESSAGE: Final[tuple[tuple[str, Verdict], ...]] = (
     ("用户额度不足", _CREDIT),
     ("预扣费额度失败", _CREDIT),
     ("无可用渠道", _MODEL),
+    # gateways such as litellm put the status where the code was, and their own troubles into words alone
+    ("invalid model name passed in", _MODEL),
+    ("no connected db", _KEY),  # it looks a key up in a database that it doesn't have: any key but its own
+    ("budget has been exceeded", _CREDIT),
     ("当前分组上游负载已饱和", replace(_LIMITED, scope=Scope.MODEL)),
     ("invalid url", _ADDRESS),
 )
@@ -102,7 +108,7 @@ _BY_STATUS: Final[Mapping[int, Verdict]] = {
     403: _KEY,
     404: _ADDRESS,
     405: _ADDRESS,
-    408: _UNFINISHED,
+    408: _UNKNOWN,  # a gateway that waited in vain for what it had passed on
     413: _TOO_LARGE,
     422: _INVALID,
     429: replace(_LIMITED, scope=Scope.KEY),
@@ -160,10 +166,12 @@ def _match(complaint: Complaint) -> Verdict:
     for words, verdict in _BY_MESSAGE:
         if words in message:
             return verdict
-    return _by_status(complaint.status)
+    return _by_status(complaint.status, early=complaint.early)
 
 
-def _by_status(status: int) -> Verdict:
+def _by_status(status: int, *, early: bool) -> Verdict:
+    if status == 408 and early:
+        return _UNFINISHED  # what the status was made for: the request took too long to arrive
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if 200 <= status < 300:

@@ -47,7 +47,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refuse:
-    """The API answers with an error. ``billed``: it takes the money all the same."""
+    """The API answers with an error; ``early``: before the whole request was sent.
+
+    ``billed``: it takes the money all the same.
+    """
 
     status: int
     code: str = ""
@@ -56,6 +59,7 @@ class Refuse:
     latency_s: float = 0.5
     request_id: str = ""
     billed: bool = False
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,5 +221,5 @@ def _act_of(acts: Sequence[Act], attempt: int) -> Act:
 
 
 def _refusal(act: Refuse) -> Refused:
-    complaint = Complaint(act.status, code=act.code, message=act.message, retry_after=act.retry_after)
+    complaint = Complaint(act.status, act.code, act.message, act.retry_after, act.early)
     return Refused(judge(complaint), act.request_id)

@@ -85,7 +85,7 @@ async def test_the_share_can_be_set() -> None:
 async def test_retries_and_remakes_are_waited_for() -> None:
     world = World()
     script: dict[str, list[Act]] = {
-        "job-00000": [Refuse(status=429), Refuse(status=408), Grant()],
+        "job-00000": [Refuse(status=429), Refuse(status=408, early=True), Grant()],
         "job-00001": [Grant(), Grant(latency_s=50.0)],
     }
     world.fetcher = ScriptedFetcher(

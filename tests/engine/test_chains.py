@@ -421,7 +421,7 @@ async def test_a_stop_while_photos_are_fitted_sends_nothing() -> None:
 async def test_links_are_tried_again() -> None:
     script: dict[str, list[Act]] = {
         name(0): [Refuse(status=429), Refuse(status=502), Grant()],
-        name(1): [Refuse(status=408), Refuse(status=504, billed=True), Grant()],
+        name(1): [Refuse(status=408, early=True), Refuse(status=504, billed=True), Grant()],
     }
     world = await run([link(0), link(1, 0), link(2, 1)], script)
     assert await world.states() == {"stored": 3}

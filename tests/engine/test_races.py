@@ -88,8 +88,12 @@ async def test_a_model_that_waits_for_long_does_not_hide_the_others_moment() -> 
             return Grant(latency_s=0.1)
         if job.model == "paused":
             # one that waits for a moment within the pause, one that makes the pause
-            return Refuse(status=408) if job.position == 0 else Refuse(status=429, message=SATURATED, retry_after=110.0)
-        return Refuse(status=408, latency_s=1.0)
+            return (
+                Refuse(status=408, early=True)
+                if job.position == 0
+                else Refuse(status=429, message=SATURATED, retry_after=110.0)
+            )
+        return Refuse(status=408, early=True, latency_s=1.0)
 
     world.provider = ScriptedProvider(world.clock, script)
     planned = [make_job(n, model="paused" if n < 2 else "free") for n in range(4)]

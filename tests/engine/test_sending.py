@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 LIMITED = Refuse(status=429, code="rate_limit_exceeded", message="slow down")
 NO_MODEL = Refuse(status=503, code="model_not_found", message="无可用渠道")
-HICCUP = Refuse(status=408, message="hiccup")
+HICCUP = Refuse(status=408, early=True, message="hiccup")
 BAD_KEY = Refuse(status=401, code="invalid_api_key", message="invalid key")
 
 
@@ -148,7 +148,7 @@ async def test_retries_go_between_new_jobs() -> None:
 
 async def test_attempts_are_few() -> None:
     world = World()
-    world.provider = ScriptedProvider(world.clock, Refuse(status=408, message="hiccup"))
+    world.provider = ScriptedProvider(world.clock, Refuse(status=408, early=True, message="hiccup"))
     await world.run(jobs(3), max_attempts=4)
     assert Counter(sent.job_id for sent in world.provider.sent) == dict.fromkeys(
         ["job-00000", "job-00001", "job-00002"], 4
@@ -162,7 +162,7 @@ async def test_attempts_are_few() -> None:
 
 async def test_backoff_grows() -> None:
     world = World()
-    world.provider = ScriptedProvider(world.clock, {"job-00000": [Refuse(status=408)] * 20 + [Grant()]})
+    world.provider = ScriptedProvider(world.clock, {"job-00000": [Refuse(status=408, early=True)] * 20 + [Grant()]})
     await world.run(jobs(1), max_attempts=30)
     times = [sent.at for sent in world.provider.sent]
     gaps = [b - a for a, b in pairwise(times)]
@@ -407,7 +407,7 @@ async def test_a_model_given_up_stays_so_for_those_who_wait() -> None:
 
     def script(job: PlannedJob, attempt: int) -> Act:
         if job.position == 0:
-            return Refuse(status=408, latency_s=20.0)
+            return Refuse(status=408, early=True, latency_s=20.0)
         return NO_MODEL
 
     world.provider = ScriptedProvider(world.clock, script)
@@ -448,7 +448,7 @@ async def test_a_budget_that_just_fits_is_no_reason_to_stop() -> None:
 
 async def test_money_that_comes_free_is_used() -> None:
     world = World(ceiling=10)
-    refuse = Refuse(status=408, latency_s=1.0)
+    refuse = Refuse(status=408, early=True, latency_s=1.0)
     world.provider = ScriptedProvider(world.clock, lambda job, _attempt: refuse if job.position < 5 else Grant())
     desk = await world.run(jobs(10), max_cost_usd=0.15, max_attempts=1)
     assert await world.states() == {"stored": 5, "failed": 5}

@@ -193,7 +193,7 @@ async def test_an_answer_before_the_last_byte_counts(bench: Bench, tmp_path: Pat
 
 
 ANSWERS = {
-    "408": (answer("", status="408 Request Timeout"), Reason.SERVER_ERROR, Charge.NONE),
+    "408": (answer("", status="408 Request Timeout"), Reason.UNKNOWN_OUTCOME, None),
     "504 html": (answer(HTML, status="504 Gateway Timeout", headers=HTML_HEADERS), Reason.UNKNOWN_OUTCOME, None),
     "524 html": (answer(HTML, status="524 ", headers=HTML_HEADERS), Reason.UNKNOWN_OUTCOME, None),
     "502 html": (answer(HTML, status="502 Bad Gateway", headers=HTML_HEADERS), Reason.SERVER_ERROR, Charge.NONE),

@@ -77,7 +77,12 @@ TABLE = [
     # time-outs in front of the gateway
     (504, "", HTML, Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
     (524, "", HTML, Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
-    (408, "", "", Reason.SERVER_ERROR, RETRY, NONE, JOB),
+    (408, "", "", Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
+    (408, "408", "litellm.Timeout: APITimeoutError - Request timed out.", Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
+    # what a gateway says in words alone
+    (400, "400", "No connected db.", Reason.UNAUTHORIZED, STOP, NONE, KEY),
+    (400, "400", "Invalid model name passed in model=x.", Reason.MODEL_UNAVAILABLE, STOP_MODEL, NONE, MODEL),
+    (429, "429", "Budget has been exceeded! Current cost: 1", Reason.OUT_OF_CREDIT, STOP, NONE, KEY),
     # a success that is none
     (200, "", "", Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
     (200, "", HTML, Reason.UNKNOWN_OUTCOME, RETRY, UNKNOWN, JOB),
@@ -112,6 +117,11 @@ def test_losses(loss: Loss, action: Action, charge: Charge, scope: Scope) -> Non
     verdict = judge_loss(loss, "gone")
     assert (verdict.action, verdict.charge, verdict.scope) == (action, charge, scope)
     assert (verdict.message, verdict.http_status) == ("gone", None)
+
+
+def test_a_request_that_took_too_long_to_arrive_was_not_billed() -> None:
+    verdict = judge(Complaint(408, early=True))
+    assert (verdict.reason, verdict.action, verdict.charge) == (Reason.SERVER_ERROR, Action.RETRY, Charge.NONE)
 
 
 def test_codes_are_read_as_people_write_them() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -14,24 +13,24 @@ from typing import TYPE_CHECKING
 
 import requests
 
+from tests.counterparts.programs import program
+from tests.counterparts.set_up import NODE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TOOL = "azurite-blob"
+TOOL = program(NODE, "azurite-blob")
+"""None if it is not there"""
 ACCOUNT = "devstoreaccount1"
 # the emulator's one and only, as its documentation gives it
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
-def missing() -> str:
-    """The tool, if it is not installed."""
-    return "" if shutil.which(TOOL) else TOOL
-
-
 @contextmanager
 def emulator(home: Path, container: str, *, seconds: float = 30) -> Iterator[dict[str, str]]:
     """What the environment says of an emulator with one container."""
+    assert TOOL is not None
     words = [TOOL, "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--blobPort", "0"]
     with (home / "azurite.out").open("wb") as out:
         process = subprocess.Popen(words, cwd=home, stdout=out, stderr=out, stdin=subprocess.DEVNULL)

@@ -20,6 +20,7 @@ from fluxbatch.simulator import Faults
 from fluxbatch.testing import make_job, make_png
 from fluxbatch.testing.conformance import case_name, sink
 from tests.app.stage import Api, Ran, serving, sha256, wait_for, write_rows
+from tests.counterparts.programs import HOW
 from tests.stores import azurite, ceph
 from tests.stores.test_runs import ODD
 from tests.stores.test_store_sink import DiskRig, make_sink
@@ -80,8 +81,8 @@ def rgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    if tool := azurite.missing():
-        pytest.skip(f"{tool} is not installed (npm install -g azurite)")
+    if azurite.TOOL is None:
+        pytest.skip(f"azurite is not there: {HOW}")
     with azurite.emulator(tmp_path_factory.mktemp("azurite"), BUCKET) as environment:
         store = AzureStore(
             BUCKET,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -45,11 +45,17 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """An answer as it was read; ``lost`` says what broke it off, empty if nothing did."""
+    """An answer as it was read.
+
+    Attributes:
+        lost: what broke it off, empty if nothing did.
+        early: it began before the whole request was sent.
+    """
 
     status: int
     headers: Mapping[str, str]
     lost: str
+    early: bool
 
 
 class GatewayProvider:
@@ -110,12 +116,13 @@ class GatewayProvider:
             body = RequestBody(segments(job), self._source, self._gate, lambda sent: self._extend(patience, sent=sent))
             try:
                 response = await self._post(body)
+                early = not body.complete
                 lost = await self._read(response, reader, patience)
             except (aiohttp.ClientError, OSError) as error:
                 if body.error is not None:
                     raise body.error from None
                 return judge_loss(_loss_of(error, body), self._clean(words_of(error)))
-            return _Heard(response.status, response.headers, lost)
+            return _Heard(response.status, response.headers, lost, early)
         body.abort()
         if body.error is not None:
             raise body.error
@@ -175,8 +182,8 @@ class GatewayProvider:
             now = self._clock.now()
             complaint = complaint_of(status, headers, reader, value, now=now, secrets=(self._key,))
             if heard.lost:
-                complaint = Complaint(status, complaint.code, self._clean(heard.lost), complaint.retry_after)
-            return Refused(judge(complaint), request_id)
+                complaint = replace(complaint, message=self._clean(heard.lost))
+            return Refused(judge(replace(complaint, early=heard.early)), request_id)
         if found.url:
             return Granted(self._lease(found.url, headers, request_id))
         return await self._inline(found, reader, status, request_id)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "complaint_of", "find_image", "http_date", "request_id_of", "seconds_to_wait"]
 
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-oneapi-request-id")
+_REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-oneapi-request-id", "x-litellm-call-id")
 _PLAIN_MESSAGE: Final = {
     "html": "the answer is a page of HTML, not of the API",
     "empty": "the answer is empty",

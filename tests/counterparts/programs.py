@@ -1,0 +1,31 @@
+"""Where the programs are that tests meet."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.counterparts.set_up import Counterpart
+
+HOW = "`make counterparts` sets it up"
+
+
+def program(counterpart: Counterpart, name: str) -> str | None:
+    """The pinned one, else one of the machine's own, else None."""
+    pinned = counterpart.programs / name
+    return str(pinned) if counterpart.ready and pinned.exists() else shutil.which(name)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port of the machine."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
