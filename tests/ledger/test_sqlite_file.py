@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from fluxbatch.adapters.ledger import SqliteLedger, schema
-from fluxbatch.adapters.ledger.thread import CommitThread
+from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
 from fluxbatch.model.job import JobOutput, Lease, Photo, Step, Stored
 from fluxbatch.model.state import Charge, JobState
@@ -25,7 +25,7 @@ from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing import make_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from fluxbatch.model.job import PlannedJob
 
@@ -105,6 +105,61 @@ async def test_calls_at_a_time_share_commits(path: Path) -> None:
     await anyio.to_thread.run_sync(thread.close)
     assert rows == 500
     assert said.count("COMMIT") <= 20
+
+
+async def test_values_at_a_time_share_statements(path: Path) -> None:
+    said: list[str] = []
+
+    def connect() -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("CREATE TABLE t (n PRIMARY KEY)")
+        db.set_trace_callback(said.append)
+        return db
+
+    def write(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        try:
+            db.execute(f"INSERT INTO t VALUES {', '.join(['(?)'] * len(numbers))}", numbers).close()
+        except sqlite3.IntegrityError as error:
+            raise StepRefused("there already") from error
+
+    thread, together = CommitThread(connect), Together(write, 8)
+    refused: list[int] = []
+
+    async def insert(number: int) -> None:
+        try:
+            await thread.take(together, number)
+        except StepRefused:
+            refused.append(number)
+
+    await insert(7)
+    assert not [statement for statement in said if "BEGIN" in statement], "one statement is a transaction of its own"
+    async with anyio.create_task_group() as tasks:
+        for number in range(100, 500):
+            tasks.start_soon(insert, number)
+    assert sum(statement.startswith("INSERT") for statement in said) < 100
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(insert, number)
+    rows = await thread.call(lambda db: db.execute("SELECT n FROM t ORDER BY n").fetchall())
+    await anyio.to_thread.run_sync(thread.close)
+    assert refused == [7], "an error is for who made it"
+    assert [row[0] for row in rows] == [*range(40), *range(100, 500)]
+
+
+async def test_steps_of_a_job_are_taken_in_order(ledger: SqliteLedger) -> None:
+    """Also if they are asked for before the first one is on disk, and so in one statement."""
+    jobs = [make_job(n) for n in range(40)]
+    await plan(ledger, *jobs)
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(ledger.advance, Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+            step = Step(job.id, JobState.SUBMITTED, JobState.GENERATED, charge=Charge.CHARGED, usd=0.25, lease=LEASE)
+            tasks.start_soon(ledger.advance, step)
+    found = await ledger.recall([job.id for job in jobs])
+    assert {(record.state, record.charged, record.lease) for record in found.values()} == {
+        (JobState.GENERATED, 1, LEASE)
+    }
+    assert (await ledger.tally("run")).cost_usd == 10.0
 
 
 async def test_a_refused_step_does_not_undo_its_company(ledger: SqliteLedger) -> None:

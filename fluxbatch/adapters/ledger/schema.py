@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "ADVANCE",
     "AS_NOW",
     "BEGIN_RUN",
     "CLAIM",
@@ -28,14 +27,17 @@ __all__ = [
     "LAST_RUN",
     "LINK",
     "MIGRATE",
+    "MOST_STEPS",
     "OWNERS",
     "PENDING",
     "PENDING_MODELS",
     "PRAGMAS",
+    "REFUSED",
     "ROWS",
     "RUNS_SINCE",
-    "SPEND",
+    "STEPS",
     "STRANDED",
+    "TAKE",
     "TWINS",
     "UNLINK",
     "VERSION",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 VERSION: Final = 3
+REFUSED: Final = "not in the state that the step begins in"
 
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -233,18 +236,6 @@ FORGET: Final = (
 )
 """what removes a row: each statement for all of them, in this order"""
 
-ADVANCE: Final = """
-UPDATE jobs SET
-    state = :to, attempts = attempts + :attempts,
-    charged = charged + :charged, unknown = unknown + :unknown, lost = lost + :lost,
-    cost_usd = cost_usd + :cost_usd, unknown_usd = unknown_usd + :unknown_usd,
-    lease_url = :lease_url, lease_deadline = :lease_deadline, lease_granted_at = :lease_granted_at,
-    request_id = CASE WHEN :request_id = '' THEN request_id ELSE :request_id END,
-    stored = COALESCE(:stored, stored), stored_by = CASE WHEN :stored IS NULL THEN stored_by ELSE :run_id END,
-    failure = :failure, reason = :reason
-WHERE id = :id AND state = :frm
-"""
-
 _IS_STILL_NEEDED: Final = """
 SELECT 1 FROM needs LEFT JOIN jobs AS upstream ON upstream.id = needs.upstream
 WHERE needs.id = jobs.id AND (upstream.id IS NULL OR upstream.state <> 'stored' OR upstream.wait < 0)
@@ -255,7 +246,40 @@ WHERE id IN (SELECT id FROM needs WHERE upstream = :id) AND wait = 1 AND NOT EXI
 """
 """what lets those go on that waited for a job, if it was the last one they waited for"""
 
-SPEND: Final = "UPDATE runs SET spent_usd = spent_usd + :cost_usd + :unknown_usd WHERE id = :run_id"
+_STEP: Final = (
+    "id, frm, into_, run_id, attempts, charged, unknown, lost, usd,"
+    " lease_url, lease_deadline, lease_granted_at, request_id, stored, failure, reason"
+)
+_MARKS: Final = ", ".join("?" * len(_STEP.split(",")))
+
+STEPS: Final = (
+    f"CREATE TEMP VIEW steps ({_STEP}) AS SELECT {_MARKS.replace('?', 'NULL')}",
+    f"""
+CREATE TEMP TRIGGER take INSTEAD OF INSERT ON steps BEGIN
+    UPDATE jobs SET
+        state = new.into_, attempts = attempts + new.attempts,
+        charged = charged + new.charged, unknown = unknown + new.unknown, lost = lost + new.lost,
+        cost_usd = cost_usd + new.charged * new.usd, unknown_usd = unknown_usd + new.unknown * new.usd,
+        lease_url = new.lease_url, lease_deadline = new.lease_deadline, lease_granted_at = new.lease_granted_at,
+        request_id = CASE WHEN new.request_id = '' THEN request_id ELSE new.request_id END,
+        stored = COALESCE(new.stored, stored),
+        stored_by = CASE WHEN new.stored IS NULL THEN stored_by ELSE new.run_id END,
+        failure = new.failure, reason = new.reason
+    WHERE id = new.id AND state = new.frm;
+
+    SELECT RAISE (ABORT, '{REFUSED}') WHERE changes() <> 1;
+
+    {FREE.replace(":id", "new.id")} AND new.into_ = 'stored';
+
+    UPDATE runs SET spent_usd = spent_usd + new.usd WHERE (new.charged OR new.unknown) AND id = new.run_id;
+END
+""",
+)
+"""what takes steps of jobs, as rows of a view: many in one statement, which takes all of them or none"""
+
+MOST_STEPS: Final = 16
+TAKE: Final = tuple(f"INSERT INTO steps VALUES {', '.join([f'({_MARKS})'] * count)}" for count in range(MOST_STEPS + 1))
+"""the statement that takes so many steps"""
 
 BEGIN_RUN: Final = "INSERT INTO runs (id, started_at, carried_usd) VALUES (?, ?, ?)"
 END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"
