@@ -39,13 +39,14 @@ __all__ = [
     "STRANDED",
     "TAKE",
     "TWINS",
+    "UNDER_WAY",
     "UNLINK",
     "VERSION",
     "WAITING",
     "tally",
 ]
 
-VERSION: Final = 3
+VERSION: Final = 4
 REFUSED: Final = "not in the state that the step begins in"
 
 PRAGMAS: Final = (
@@ -85,6 +86,9 @@ _FREED: Final = "CREATE INDEX jobs_freed ON jobs (run_id, model, position) WHERE
 _FILE: Final = "json_extract(CAST(stored AS TEXT), '$.file')"
 _FILES: Final = f"CREATE INDEX jobs_of_file ON jobs ({_FILE}) WHERE stored IS NOT NULL"
 
+# of what is to be sent alone: a job that goes through its states is taken out of it once, and not moved with each
+_IN_ORDER: Final = "CREATE INDEX jobs_in_order ON jobs (run_id, model, position) WHERE state = 'pending' AND selected"
+
 CREATE: Final = f"""
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
@@ -108,7 +112,7 @@ CREATE TABLE jobs (
     failure BLOB, reason TEXT,
     {_WAIT}
 );
-CREATE INDEX jobs_in_order ON jobs (run_id, state, model, position);
+{_IN_ORDER};
 CREATE INDEX jobs_of_manifest ON jobs (manifest, run_id, position);
 CREATE INDEX jobs_under_way ON jobs (state, id) WHERE state IN ('submitted', 'generated');
 {_FILES};
@@ -135,6 +139,7 @@ MIGRATE: Final[Mapping[int, tuple[str, ...]]] = {
         _FORMER,
     ),
     2: (f"ALTER TABLE jobs ADD COLUMN {_WAIT}", _FILES, _WAITERS, _FREED, _NEEDS, _NEEDED),
+    3: ("DROP INDEX jobs_in_order", _IN_ORDER),
 }
 """what turns a ledger of a version into one of the next"""
 
@@ -153,6 +158,7 @@ AS_NOW: Final[Mapping[int, tuple[str, ...]]] = {
         *_AS_NOW_2,
     ),
     2: _AS_NOW_2,
+    3: (),
     VERSION: (),
 }
 """what makes a ledger of a version look like one of today to a connection that may not write"""
@@ -303,8 +309,9 @@ SELECT {COLUMNS} FROM jobs
 WHERE run_id = ? AND state = 'pending' AND model = ? AND position > ? AND selected AND wait <= 0
 ORDER BY position LIMIT ?
 """
+# the plus keeps it from going by all that is pending instead
 FREED: Final = f"""
-SELECT {COLUMNS}, id FROM jobs WHERE run_id = ? AND wait = 2 AND state = 'pending' AND model = ? AND selected
+SELECT {COLUMNS}, id FROM jobs WHERE run_id = ? AND wait = 2 AND +state = 'pending' AND model = ? AND selected
 ORDER BY position LIMIT ?
 """
 HAND_OUT: Final = "UPDATE jobs SET wait = 3 WHERE id = ?"
@@ -315,13 +322,15 @@ WHERE run_id = ? AND wait = 1 AND state = 'pending' AND selected AND position > 
     WHERE needs.id = jobs.id AND upstream.state = 'failed'
 ) ORDER BY position LIMIT ?
 """
-WAITING: Final = "SELECT COUNT(*) FROM jobs WHERE run_id = ? AND wait = 1 AND state = 'pending' AND selected"
+WAITING: Final = "SELECT COUNT(*) FROM jobs WHERE run_id = ? AND wait = 1 AND +state = 'pending' AND selected"
 PENDING_MODELS: Final = """
 SELECT model, COUNT(*) FROM jobs WHERE run_id = ? AND state = 'pending' AND selected
 GROUP BY model ORDER BY MIN(position)
 """
 IDS: Final = "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
 IN_STATE: Final = f"SELECT {COLUMNS} FROM jobs WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
+UNDER_WAY: Final = IN_STATE.replace("WHERE", "WHERE state IN ('submitted', 'generated') AND")
+"""the same for one of these two, by the index of those few rows"""
 
 _PRESENT: Final = "JOIN manifests ON jobs.manifest = manifests.name AND jobs.run_id = manifests.run_id"
 

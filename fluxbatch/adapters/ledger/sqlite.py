@@ -15,7 +15,7 @@ import orjson
 from fluxbatch.adapters.ledger import codec, schema
 from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
-from fluxbatch.model.state import NEXT
+from fluxbatch.model.state import NEXT, JobState
 from fluxbatch.ports import RunRow, Tally
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ class SqliteLedger:
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
         """Rows in a state, of any plan, by id."""
-        return await self._records(schema.IN_STATE, (state, after, limit))
+        under_way = state in {JobState.SUBMITTED, JobState.GENERATED}
+        return await self._records(schema.UNDER_WAY if under_way else schema.IN_STATE, (state, after, limit))
 
     async def advance(self, step: Step) -> None:
         """Compare-and-set one transition, and add its charge to the job and to the run."""
