@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from fluxbatch.adapters.ledger import SqliteLedger, schema
-from fluxbatch.adapters.ledger.thread import CommitThread
+from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
 from fluxbatch.model.job import JobOutput, Lease, Photo, Step, Stored
 from fluxbatch.model.state import Charge, JobState
@@ -25,7 +25,7 @@ from fluxbatch.ports import Disposition, Enlisted, RunRow
 from fluxbatch.testing import make_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from fluxbatch.model.job import PlannedJob
 
@@ -105,6 +105,61 @@ async def test_calls_at_a_time_share_commits(path: Path) -> None:
     await anyio.to_thread.run_sync(thread.close)
     assert rows == 500
     assert said.count("COMMIT") <= 20
+
+
+async def test_values_at_a_time_share_statements(path: Path) -> None:
+    said: list[str] = []
+
+    def connect() -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("CREATE TABLE t (n PRIMARY KEY)")
+        db.set_trace_callback(said.append)
+        return db
+
+    def write(db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+        try:
+            db.execute(f"INSERT INTO t VALUES {', '.join(['(?)'] * len(numbers))}", numbers).close()
+        except sqlite3.IntegrityError as error:
+            raise StepRefused("there already") from error
+
+    thread, together = CommitThread(connect), Together(write, 8)
+    refused: list[int] = []
+
+    async def insert(number: int) -> None:
+        try:
+            await thread.take(together, number)
+        except StepRefused:
+            refused.append(number)
+
+    await insert(7)
+    assert not [statement for statement in said if "BEGIN" in statement], "one statement is a transaction of its own"
+    async with anyio.create_task_group() as tasks:
+        for number in range(100, 500):
+            tasks.start_soon(insert, number)
+    assert sum(statement.startswith("INSERT") for statement in said) < 100
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(insert, number)
+    rows = await thread.call(lambda db: db.execute("SELECT n FROM t ORDER BY n").fetchall())
+    await anyio.to_thread.run_sync(thread.close)
+    assert refused == [7], "an error is for who made it"
+    assert [row[0] for row in rows] == [*range(40), *range(100, 500)]
+
+
+async def test_steps_of_a_job_are_taken_in_order(ledger: SqliteLedger) -> None:
+    """Also if they are asked for before the first one is on disk, and so in one statement."""
+    jobs = [make_job(n) for n in range(40)]
+    await plan(ledger, *jobs)
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(ledger.advance, Step(job.id, JobState.PENDING, JobState.SUBMITTED))
+            step = Step(job.id, JobState.SUBMITTED, JobState.GENERATED, charge=Charge.CHARGED, usd=0.25, lease=LEASE)
+            tasks.start_soon(ledger.advance, step)
+    found = await ledger.recall([job.id for job in jobs])
+    assert {(record.state, record.charged, record.lease) for record in found.values()} == {
+        (JobState.GENERATED, 1, LEASE)
+    }
+    assert (await ledger.tally("run")).cost_usd == 10.0
 
 
 async def test_a_refused_step_does_not_undo_its_company(ledger: SqliteLedger) -> None:
@@ -260,6 +315,7 @@ def layout(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     with closing(sqlite3.connect(path)) as db:
         names = [row[0] for row in db.execute("SELECT name FROM sqlite_master ORDER BY name")]
         found = {name: db.execute(f"PRAGMA table_info({name})").fetchall() for name in names}
+        found["indexes"] = db.execute("SELECT sql FROM sqlite_master WHERE type = 'index' ORDER BY name").fetchall()
         return found | {"user_version": db.execute("PRAGMA user_version").fetchall()}
 
 
@@ -392,15 +448,87 @@ async def test_a_reader_looks_at_a_ledger_of_version_2(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-async def test_chains_cost_no_search(ledger: SqliteLedger, path: Path) -> None:
-    """What is asked with each image goes by an index, however many wait."""
+# as version 3 made it
+VERSION_3: Final = VERSION_2.replace(
+    "failure BLOB, reason TEXT\n", "failure BLOB, reason TEXT,\n    wait INTEGER NOT NULL DEFAULT 0\n"
+).replace(
+    "PRAGMA user_version = 2",
+    """
+CREATE INDEX jobs_of_file ON jobs (json_extract(CAST(stored AS TEXT), '$.file')) WHERE stored IS NOT NULL;
+CREATE INDEX jobs_waiting ON jobs (run_id, position) WHERE wait = 1;
+CREATE INDEX jobs_freed ON jobs (run_id, model, position) WHERE wait = 2;
+CREATE TABLE needs (id TEXT NOT NULL, upstream TEXT NOT NULL, PRIMARY KEY (id, upstream)) WITHOUT ROWID;
+CREATE INDEX needs_of ON needs (upstream, id);
+PRAGMA user_version = 3""",
+)
+
+
+def write_version_3(path: Path) -> list[PlannedJob]:
+    """A job in each of four states, and one that the run may not send."""
+    jobs = [make_job(n) for n in range(5)]
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(VERSION_3)
+        db.execute("INSERT INTO about VALUES ('kind', 'live')")
+        db.execute("INSERT INTO runs VALUES ('killed', 1.0, NULL, NULL, 0.5, 0.25)")
+        for job, state in zip(jobs, ("submitted", "pending", "generated", "failed", "pending"), strict=True):
+            db.execute(
+                "INSERT INTO jobs (id, manifest, position, run_id, selected, state, model, fingerprint, job)"
+                " VALUES (?, 'jobs.yaml', ?, 'killed', ?, ?, ?, ?, ?)",
+                (job.id, job.position, job.position < 4, state, job.model, job.fingerprint, orjson.dumps(job)),
+            )
+    return jobs
+
+
+async def test_a_ledger_of_version_3_is_brought_up(path: Path, tmp_path: Path) -> None:
+    jobs = write_version_3(path)
+    ledger = await SqliteLedger(path, kind="live").open()
+    assert await ledger.pending_models("killed") == {jobs[1].model: 1}
+    assert [record.job for record in await ledger.pending("killed", jobs[1].model, -1, 9)] == jobs[1:2]
+    assert [record.job for record in await ledger.in_state("submitted")] == jobs[:1]
+    assert [record.job for record in await ledger.in_state("generated")] == jobs[2:3]
+    await grant(ledger, jobs[1])
+    assert await ledger.pending("killed", jobs[1].model, -1, 9) == []
     await ledger.close()
+    new = tmp_path / "new.sqlite"
+    await (await SqliteLedger(new, kind="live").open()).close()
+    assert layout(path) == layout(new)
+
+
+async def test_a_reader_looks_at_a_ledger_of_version_3(path: Path) -> None:
+    jobs = write_version_3(path)
+    before = path.read_bytes()
+    reader = await SqliteLedger(path, readonly=True).open()
+    assert [record.job for record in await reader.pending("killed", jobs[1].model, -1, 9)] == jobs[1:2]
+    assert [record.job for record in await reader.in_state("submitted")] == jobs[:1]
+    assert (await reader.tally("killed")).total == 4
+    await reader.close()
+    assert path.read_bytes() == before
+
+
+INDEXES: Final = {
+    "PENDING": "jobs_in_order (run_id=? AND model=? AND position>?)",
+    "PENDING_MODELS": "jobs_in_order (run_id=?)",
+    "UNDER_WAY": "jobs_under_way (state=? AND id>?)",
+    "FREED": "jobs_freed (run_id=? AND model=?)",
+    "WAITING": "jobs_waiting (run_id=?)",
+    "STRANDED": "jobs_waiting (run_id=? AND position>?)",
+    "FREE": "sqlite_autoindex_jobs_1 (id=?)",
+    "IDS": "sqlite_autoindex_jobs_1 (id>?)",
+}
+
+
+@pytest.mark.parametrize(("name", "index"), INDEXES.items())
+async def test_what_is_asked_for_costs_no_search(ledger: SqliteLedger, path: Path, name: str, index: str) -> None:
+    """What a run asks as it begins, and with each image, goes by an index of just that, however many rows there are."""
+    await ledger.close()
+    statement = getattr(schema, name)
+    values = {"id": "x"} if ":id" in statement else ["x"] * statement.count("?")
     with closing(sqlite3.connect(path)) as db:
-        for statement in (schema.FREE, schema.FREED, schema.STRANDED, schema.WAITING, schema.PENDING, schema.IDS):
-            values = {"id": "x"} if ":id" in statement else ["x"] * statement.count("?")
-            plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
-            assert not [line for line in plan if line.startswith("SCAN")], (statement, plan)
-            assert not [line for line in plan if "TEMP B-TREE" in line], (statement, plan)
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert any(line.endswith(f"INDEX {index}") for line in plan), plan
+    assert not [line for line in plan if line.startswith("SCAN")], plan
+    assert name == "PENDING_MODELS" or not [line for line in plan if "TEMP B-TREE" in line], plan
 
 
 # ------------------------------------------------------------------------------------- a file that others lay hands on

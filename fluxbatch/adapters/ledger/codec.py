@@ -26,6 +26,7 @@ _STATE_OF = {
     Disposition.FETCH: JobState.GENERATED,
     Disposition.REFUSE: JobState.FAILED,
 }
+_CHARGED, _UNKNOWN = Charge.CHARGED, Charge.UNKNOWN
 
 
 def job_of(data: bytes, *, manifest: str, position: int) -> PlannedJob:
@@ -88,29 +89,29 @@ def edge_values(jobs: Sequence[Enlisted]) -> list[dict[str, str]]:
     return [{"id": one.job.id, "upstream": upstream} for one in jobs for upstream in one.job.needs]
 
 
-def step_values(step: Step, run_id: str) -> dict[str, Any]:
-    """Values for ``schema.ADVANCE`` and ``schema.SPEND``."""
-    charged, unknown = step.charge is Charge.CHARGED, step.charge is Charge.UNKNOWN
-    lease = step.lease
-    return {
-        "id": step.job_id,
-        "frm": step.frm,
-        "to": step.to,
-        "run_id": run_id,
-        "attempts": step.attempts,
-        "charged": int(charged),
-        "unknown": int(unknown),
-        "lost": int(step.lost),
-        "cost_usd": step.usd if charged else 0.0,
-        "unknown_usd": step.usd if unknown else 0.0,
-        "lease_url": lease and lease.url,
-        "lease_deadline": lease and lease.deadline,
-        "lease_granted_at": lease and lease.granted_at,
-        "request_id": step.request_id or (lease.request_id if lease else ""),
-        "stored": None if step.stored is None else orjson.dumps(step.stored),
-        "failure": None if step.failure is None else orjson.dumps(step.failure),
-        "reason": None if step.failure is None else step.failure.reason,
-    }
+def step_values(step: Step, run_id: str) -> tuple[Any, ...]:
+    """Values for a row of ``schema.STEPS``."""
+    lease, stored, failure = step.lease, step.stored, step.failure
+    request_id = step.request_id or (lease.request_id if lease else "")
+    return (
+        step.job_id,
+        # members of an enum are text, but not to sqlite3: it asks each of them whether it can be made into something
+        str(step.frm),
+        str(step.to),
+        run_id,
+        step.attempts,
+        1 if step.charge is _CHARGED else 0,
+        1 if step.charge is _UNKNOWN else 0,
+        1 if step.lost else 0,
+        step.usd,
+        lease and lease.url,
+        lease and lease.deadline,
+        lease and lease.granted_at,
+        request_id,
+        None if stored is None else orjson.dumps(stored),
+        None if failure is None else orjson.dumps(failure),
+        None if failure is None else str(failure.reason),
+    )
 
 
 def _failure(facts: dict[str, Any] | None) -> Failure | None:

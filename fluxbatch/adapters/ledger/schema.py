@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "ADVANCE",
     "AS_NOW",
     "BEGIN_RUN",
     "CLAIM",
@@ -28,22 +27,27 @@ __all__ = [
     "LAST_RUN",
     "LINK",
     "MIGRATE",
+    "MOST_STEPS",
     "OWNERS",
     "PENDING",
     "PENDING_MODELS",
     "PRAGMAS",
+    "REFUSED",
     "ROWS",
     "RUNS_SINCE",
-    "SPEND",
+    "STEPS",
     "STRANDED",
+    "TAKE",
     "TWINS",
+    "UNDER_WAY",
     "UNLINK",
     "VERSION",
     "WAITING",
     "tally",
 ]
 
-VERSION: Final = 3
+VERSION: Final = 4
+REFUSED: Final = "not in the state that the step begins in"
 
 PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",
@@ -82,6 +86,9 @@ _FREED: Final = "CREATE INDEX jobs_freed ON jobs (run_id, model, position) WHERE
 _FILE: Final = "json_extract(CAST(stored AS TEXT), '$.file')"
 _FILES: Final = f"CREATE INDEX jobs_of_file ON jobs ({_FILE}) WHERE stored IS NOT NULL"
 
+# of what is to be sent alone: a job that goes through its states is taken out of it once, and not moved with each
+_IN_ORDER: Final = "CREATE INDEX jobs_in_order ON jobs (run_id, model, position) WHERE state = 'pending' AND selected"
+
 CREATE: Final = f"""
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE runs (
@@ -105,7 +112,7 @@ CREATE TABLE jobs (
     failure BLOB, reason TEXT,
     {_WAIT}
 );
-CREATE INDEX jobs_in_order ON jobs (run_id, state, model, position);
+{_IN_ORDER};
 CREATE INDEX jobs_of_manifest ON jobs (manifest, run_id, position);
 CREATE INDEX jobs_under_way ON jobs (state, id) WHERE state IN ('submitted', 'generated');
 {_FILES};
@@ -132,6 +139,7 @@ MIGRATE: Final[Mapping[int, tuple[str, ...]]] = {
         _FORMER,
     ),
     2: (f"ALTER TABLE jobs ADD COLUMN {_WAIT}", _FILES, _WAITERS, _FREED, _NEEDS, _NEEDED),
+    3: ("DROP INDEX jobs_in_order", _IN_ORDER),
 }
 """what turns a ledger of a version into one of the next"""
 
@@ -150,6 +158,7 @@ AS_NOW: Final[Mapping[int, tuple[str, ...]]] = {
         *_AS_NOW_2,
     ),
     2: _AS_NOW_2,
+    3: (),
     VERSION: (),
 }
 """what makes a ledger of a version look like one of today to a connection that may not write"""
@@ -233,18 +242,6 @@ FORGET: Final = (
 )
 """what removes a row: each statement for all of them, in this order"""
 
-ADVANCE: Final = """
-UPDATE jobs SET
-    state = :to, attempts = attempts + :attempts,
-    charged = charged + :charged, unknown = unknown + :unknown, lost = lost + :lost,
-    cost_usd = cost_usd + :cost_usd, unknown_usd = unknown_usd + :unknown_usd,
-    lease_url = :lease_url, lease_deadline = :lease_deadline, lease_granted_at = :lease_granted_at,
-    request_id = CASE WHEN :request_id = '' THEN request_id ELSE :request_id END,
-    stored = COALESCE(:stored, stored), stored_by = CASE WHEN :stored IS NULL THEN stored_by ELSE :run_id END,
-    failure = :failure, reason = :reason
-WHERE id = :id AND state = :frm
-"""
-
 _IS_STILL_NEEDED: Final = """
 SELECT 1 FROM needs LEFT JOIN jobs AS upstream ON upstream.id = needs.upstream
 WHERE needs.id = jobs.id AND (upstream.id IS NULL OR upstream.state <> 'stored' OR upstream.wait < 0)
@@ -255,7 +252,40 @@ WHERE id IN (SELECT id FROM needs WHERE upstream = :id) AND wait = 1 AND NOT EXI
 """
 """what lets those go on that waited for a job, if it was the last one they waited for"""
 
-SPEND: Final = "UPDATE runs SET spent_usd = spent_usd + :cost_usd + :unknown_usd WHERE id = :run_id"
+_STEP: Final = (
+    "id, frm, into_, run_id, attempts, charged, unknown, lost, usd,"
+    " lease_url, lease_deadline, lease_granted_at, request_id, stored, failure, reason"
+)
+_MARKS: Final = ", ".join("?" * len(_STEP.split(",")))
+
+STEPS: Final = (
+    f"CREATE TEMP VIEW steps ({_STEP}) AS SELECT {_MARKS.replace('?', 'NULL')}",
+    f"""
+CREATE TEMP TRIGGER take INSTEAD OF INSERT ON steps BEGIN
+    UPDATE jobs SET
+        state = new.into_, attempts = attempts + new.attempts,
+        charged = charged + new.charged, unknown = unknown + new.unknown, lost = lost + new.lost,
+        cost_usd = cost_usd + new.charged * new.usd, unknown_usd = unknown_usd + new.unknown * new.usd,
+        lease_url = new.lease_url, lease_deadline = new.lease_deadline, lease_granted_at = new.lease_granted_at,
+        request_id = CASE WHEN new.request_id = '' THEN request_id ELSE new.request_id END,
+        stored = COALESCE(new.stored, stored),
+        stored_by = CASE WHEN new.stored IS NULL THEN stored_by ELSE new.run_id END,
+        failure = new.failure, reason = new.reason
+    WHERE id = new.id AND state = new.frm;
+
+    SELECT RAISE (ABORT, '{REFUSED}') WHERE changes() <> 1;
+
+    {FREE.replace(":id", "new.id")} AND new.into_ = 'stored';
+
+    UPDATE runs SET spent_usd = spent_usd + new.usd WHERE (new.charged OR new.unknown) AND id = new.run_id;
+END
+""",
+)
+"""what takes steps of jobs, as rows of a view: many in one statement, which takes all of them or none"""
+
+MOST_STEPS: Final = 16
+TAKE: Final = tuple(f"INSERT INTO steps VALUES {', '.join([f'({_MARKS})'] * count)}" for count in range(MOST_STEPS + 1))
+"""the statement that takes so many steps"""
 
 BEGIN_RUN: Final = "INSERT INTO runs (id, started_at, carried_usd) VALUES (?, ?, ?)"
 END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"
@@ -279,8 +309,9 @@ SELECT {COLUMNS} FROM jobs
 WHERE run_id = ? AND state = 'pending' AND model = ? AND position > ? AND selected AND wait <= 0
 ORDER BY position LIMIT ?
 """
+# the plus keeps it from going by all that is pending instead
 FREED: Final = f"""
-SELECT {COLUMNS}, id FROM jobs WHERE run_id = ? AND wait = 2 AND state = 'pending' AND model = ? AND selected
+SELECT {COLUMNS}, id FROM jobs WHERE run_id = ? AND wait = 2 AND +state = 'pending' AND model = ? AND selected
 ORDER BY position LIMIT ?
 """
 HAND_OUT: Final = "UPDATE jobs SET wait = 3 WHERE id = ?"
@@ -291,13 +322,15 @@ WHERE run_id = ? AND wait = 1 AND state = 'pending' AND selected AND position > 
     WHERE needs.id = jobs.id AND upstream.state = 'failed'
 ) ORDER BY position LIMIT ?
 """
-WAITING: Final = "SELECT COUNT(*) FROM jobs WHERE run_id = ? AND wait = 1 AND state = 'pending' AND selected"
+WAITING: Final = "SELECT COUNT(*) FROM jobs WHERE run_id = ? AND wait = 1 AND +state = 'pending' AND selected"
 PENDING_MODELS: Final = """
 SELECT model, COUNT(*) FROM jobs WHERE run_id = ? AND state = 'pending' AND selected
 GROUP BY model ORDER BY MIN(position)
 """
 IDS: Final = "SELECT id FROM jobs WHERE id > ? ORDER BY id LIMIT ?"
 IN_STATE: Final = f"SELECT {COLUMNS} FROM jobs WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
+UNDER_WAY: Final = IN_STATE.replace("WHERE", "WHERE state IN ('submitted', 'generated') AND")
+"""the same for one of these two, by the index of those few rows"""
 
 _PRESENT: Final = "JOIN manifests ON jobs.manifest = manifests.name AND jobs.run_id = manifests.run_id"
 

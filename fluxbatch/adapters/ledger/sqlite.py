@@ -6,15 +6,16 @@ import os
 import sqlite3
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio.to_thread
 import orjson
 
 from fluxbatch.adapters.ledger import codec, schema
-from fluxbatch.adapters.ledger.thread import CommitThread
+from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
-from fluxbatch.model.state import NEXT, Charge, JobState
+from fluxbatch.model.state import NEXT, JobState
 from fluxbatch.ports import RunRow, Tally
 
 if TYPE_CHECKING:
@@ -171,23 +172,14 @@ class SqliteLedger:
 
     async def in_state(self, state: str, after: str = "", limit: int = 1000) -> list[Record]:
         """Rows in a state, of any plan, by id."""
-        return await self._records(schema.IN_STATE, (state, after, limit))
+        under_way = state in {JobState.SUBMITTED, JobState.GENERATED}
+        return await self._records(schema.UNDER_WAY if under_way else schema.IN_STATE, (state, after, limit))
 
     async def advance(self, step: Step) -> None:
         """Compare-and-set one transition, and add its charge to the job and to the run."""
         if step.to not in NEXT[step.frm]:
             raise StepRefused(f"{step.job_id}: {step.to} can't follow {step.frm}")
-        values = codec.step_values(step, self._run_id)
-
-        def write(db: sqlite3.Connection) -> None:
-            if db.execute(schema.ADVANCE, values).rowcount != 1:
-                raise StepRefused(f"{step.job_id} is not {step.frm}")
-            if step.to is JobState.STORED and self._has_links(db):
-                _run(db, schema.FREE, values)
-            if step.charge is not Charge.NONE:
-                _run(db, schema.SPEND, values)
-
-        await self._thread.see_through(write)
+        await self._thread.take(_STEPS, codec.step_values(step, self._run_id))
 
     async def claim(self, manifest: str, run_id: str) -> None:
         """Remember a manifest that claims ids in this folder, and that its last plan is this run's."""
@@ -320,6 +312,21 @@ def _bring_up(db: sqlite3.Connection) -> None:
             version += 1
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
+    for statement in schema.STEPS:
+        db.execute(statement)
+
+
+def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
+    try:
+        _run(db, schema.TAKE[len(steps)], list(chain.from_iterable(steps)))
+    except sqlite3.IntegrityError as error:
+        if str(error) != schema.REFUSED:
+            raise
+        job_id, frm, *_ = steps[0]
+        raise StepRefused(f"{job_id} is not {frm}") from None
+
+
+_STEPS: Final = Together(_take, schema.MOST_STEPS)
 
 
 def _look_as_now(db: sqlite3.Connection) -> None:
@@ -349,7 +356,7 @@ def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> l
     return db.execute(statement, values).fetchall()
 
 
-def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...] | dict[str, Any]) -> None:
+def _run(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> None:
     with closing(db.execute(statement, values)):
         pass
 

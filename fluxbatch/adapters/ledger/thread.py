@@ -6,22 +6,38 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from fluxbatch.errors import FluxbatchError, LedgerError, StorageError
 from fluxbatch.unbroken import Uncut, unbroken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["CommitThread"]
+__all__ = ["CommitThread", "Together"]
 
 T = TypeVar("T")
-_Call = tuple["Callable[[sqlite3.Connection], Any]", "asyncio.Future[Any]"]
+V = TypeVar("V")
+_Act: TypeAlias = "Callable[[sqlite3.Connection], Any] | Together[Any]"
+_Call: TypeAlias = tuple[_Act, Any, "asyncio.Future[Any]"]
 
 _MOST_A_COMMIT: Final = 512
 _GATHER_S: Final = 0.002
 """how long a busy ledger waits for company; an idle one commits at once"""
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Generic[V]):
+    """How values of several calls are written by a single statement: all of them or, if it raises, none.
+
+    Attributes:
+        write: is given the connection and the values.
+        most: values at a time.
+    """
+
+    write: Callable[[sqlite3.Connection, Sequence[V]], None]
+    most: int
 
 
 class CommitThread:
@@ -49,19 +65,23 @@ class CommitThread:
             StorageError: the database can't be written; nothing of the transaction was kept.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._ask(function, future)
+        self._ask((function, None, future))
         return await future
 
-    async def see_through(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        """The same, and whoever is cancelled meanwhile is so at the next await after it."""
-        future = Uncut[T](loop=asyncio.get_running_loop())
-        self._ask(function, future)
-        return await unbroken(future)
+    async def take(self, together: Together[V], value: V) -> None:
+        """Write a value, along with those of others. Whoever is cancelled meanwhile is so at the next await after it.
 
-    def _ask(self, function: Callable[[sqlite3.Connection], T], future: asyncio.Future[T]) -> None:
+        Raises:
+            StorageError: as above, and whatever ``together`` raises about this value.
+        """
+        future: Uncut[None] = Uncut(loop=asyncio.get_running_loop())
+        self._ask((together, value, future))
+        await unbroken(future)
+
+    def _ask(self, call: _Call) -> None:
         if self._closed:
             raise LedgerError("the ledger is closed")
-        self._calls.put((function, future))
+        self._calls.put(call)
 
     def close(self) -> None:
         """Finish what was asked, and end. Blocks; may be called again."""
@@ -111,15 +131,19 @@ class CommitThread:
             return [outcome for call in calls for outcome in self._outcomes(connection, [call])]
 
     def _transact(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
+        parts = _parts(calls)
+        act, values = parts[0]
+        if len(parts) == 1 and isinstance(act, Together):
+            # a statement is a transaction of its own: each one more lets go of the interpreter, and waits for it
+            self._check()
+            act.write(connection, values)
+            return [None] * len(calls)
         outcomes: list[Any] = []
         before = connection.total_changes
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for function, _ in calls:
-                try:
-                    outcomes.append(function(connection))
-                except FluxbatchError as refusal:
-                    outcomes.append(refusal)
+            for act, values in parts:
+                outcomes += _run(connection, act, values)
             if connection.total_changes != before:
                 self._check()
             connection.execute("COMMIT")
@@ -130,9 +154,32 @@ class CommitThread:
         return outcomes
 
 
+def _parts(calls: Sequence[_Call]) -> list[tuple[_Act, list[Any]]]:
+    """What is to be run, in order, with its values: neighbours that can be written together are one."""
+    parts: list[tuple[_Act, list[Any]]] = []
+    for act, value, _ in calls:
+        if parts and act is parts[-1][0] and isinstance(act, Together) and len(parts[-1][1]) < act.most:
+            parts[-1][1].append(value)
+        else:
+            parts.append((act, [value]))
+    return parts
+
+
+def _run(connection: sqlite3.Connection, act: _Act, values: list[Any]) -> list[Any]:
+    try:
+        if isinstance(act, Together):
+            act.write(connection, values)
+            return [None] * len(values)
+        return [act(connection)]
+    except FluxbatchError as refusal:
+        if len(values) > 1:  # whose it is will show once each is written by itself
+            raise
+        return [refusal]
+
+
 def _deliver(calls: list[_Call], outcomes: list[Any]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
-    for (_, future), outcome in zip(calls, outcomes, strict=True):
+    for (_, _, future), outcome in zip(calls, outcomes, strict=True):
         by_loop.setdefault(future.get_loop(), []).append((future, outcome))
     for loop, pairs in by_loop.items():
         try:
