@@ -121,11 +121,6 @@ class Bench:
         finally:
             await landing.discard()
 
-    def landed(self) -> bytes:
-        """What the one landing holds."""
-        (part,) = self.folder.glob("*.part")
-        return part.read_bytes()
-
     def leftovers(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
 

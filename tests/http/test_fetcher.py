@@ -12,6 +12,7 @@ import pytest
 
 from fluxbatch.errors import DeliveryError, StorageError
 from fluxbatch.model.state import Reason
+from fluxbatch.testing import make_jpeg
 from fluxbatch.testing.sink import MemoryLanding, MemorySink
 from tests.http.rawserver import Peer, RawServer, Request, Script, always, answer, in_turn, serve
 from tests.http.support import NOW, Bench, lease_at
@@ -362,10 +363,12 @@ async def test_chunked_and_unframed_results(bench: Bench) -> None:
 
 
 async def test_a_folder_landing_takes_the_bytes(bench: Bench) -> None:
-    async with serve(always(image_answer())) as server, bench.fetcher() as fetcher, bench.landing() as landing:
+    image = make_jpeg(3, width=20_000, height=20_000)
+    async with serve(always(image_answer(image))) as server, bench.fetcher() as fetcher, bench.landing() as landing:
         await fetcher.fetch(lease_at(server.origin + SIGNED), landing)
-        assert landing.size == len(IMAGE)
-        assert bench.landed() == IMAGE
+        assert landing.size == len(image)
+        stored = await landing.commit("image")
+    assert (bench.folder / stored.file).read_bytes() == image
 
 
 async def test_a_full_disk_is_told_as_such(bench: Bench) -> None:
