@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from fluxbatch.app.folder_state import sink_of
-from fluxbatch.app.outline import NoLedger
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import gate
 from fluxbatch.errors import UsageError
@@ -47,6 +46,8 @@ async def refuse_keyless(request: RunRequest, intake: Intake, paths: Paths, find
         ManifestError: jobs are invalid.
         UsageError: there is something to make.
     """
+    from fluxbatch.app.outline import NoLedger  # and with it all that plan needs: a run with a key starts without
+
     sink = await anyio.to_thread.run_sync(partial(sink_of, paths, kind="live", ca_file=request.ca_file))
     quote = await Survey(intake, NoLedger(), sink, request.settings).quote(findings)
     gate(intake, request, findings)
