@@ -22,7 +22,7 @@ from fluxbatch.model.flux import known_models
 from fluxbatch.policy.budget import Budget
 from fluxbatch.policy.limits import AdaptiveLimiter
 from fluxbatch.policy.outage import Outage
-from fluxbatch.telemetry.logs import Observers
+from fluxbatch.telemetry.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

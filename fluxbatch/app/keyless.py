@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.app.calls import tell
-from fluxbatch.app.outline import NoLedger
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import gate
 from fluxbatch.app.unseen import sink_to_plan_with
@@ -47,6 +46,8 @@ async def refuse_keyless(request: RunRequest, intake: Intake, paths: Paths, find
         ManifestError: jobs are invalid.
         UsageError: there is something to make.
     """
+    from fluxbatch.app.outline import NoLedger  # and with it all that plan needs: a run with a key starts without
+
     sink = await sink_to_plan_with(paths, findings, kind="live", ca_file=request.ca_file)
     quote = await Survey(intake, NoLedger(), sink, request.settings).quote(findings)
     gate(intake, request, findings)

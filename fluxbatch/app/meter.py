@@ -15,7 +15,7 @@ from fluxbatch.errors import UsageError
 from fluxbatch.model.events import DeliveryRetried, JobRequeued, JobSubmitted
 from fluxbatch.model.state import JobState
 from fluxbatch.report.metrics import Measures, load, metrics_text
-from fluxbatch.telemetry.logs import Observers
+from fluxbatch.telemetry.observers import Observers
 from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:

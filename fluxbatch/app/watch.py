@@ -9,7 +9,7 @@ from fluxbatch.model.events import JobFailed, LimitChanged, RunPaused
 from fluxbatch.model.limits import LimitCause
 from fluxbatch.model.summary import Pause, Progress
 from fluxbatch.policy.remedies import REMEDY
-from fluxbatch.telemetry.logs import Observers
+from fluxbatch.telemetry.observers import Observers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

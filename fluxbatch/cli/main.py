@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
-import traceback
 from contextlib import suppress
 from itertools import pairwise
 from typing import Final, NoReturn, TextIO
@@ -74,6 +72,8 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(_COMMANDS)}."
             ctx.fail(f"No such command {args[0]!r}. {hint}")
@@ -188,6 +188,8 @@ def _leave(code: int) -> NoReturn:
 
 
 def _internal(error: BaseException) -> NoReturn:
+    import traceback
+
     traceback.print_exception(error)
     _say("this is a defect of fluxbatch; what was paid for is in the ledger, and the same command goes on from there")
     sys.exit(_INTERNAL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import zoneinfo
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Final
@@ -29,6 +28,8 @@ def zone_of(name: str) -> tzinfo | None:
     """
     if not name:
         return None
+    import zoneinfo  # half a dozen modules more, for the few who name a zone
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

@@ -9,21 +9,22 @@ import logging
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
-import structlog
-
 from fluxbatch.model.events import JobRequeued
 from fluxbatch.model.state import Charge
 from fluxbatch.telemetry.catalogue import CATALOGUE
 from fluxbatch.telemetry.events import to_dict
 from fluxbatch.telemetry.redact import clean
+from fluxbatch.telemetry.without import without
+
+with without("rich"):  # its tracebacks, and pygments with them, for whoever wants them: a fifth of what starting costs
+    import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Mapping, MutableMapping
 
     from fluxbatch.model.events import Event
-    from fluxbatch.ports import Observer
 
-__all__ = ["LogFormat", "LogObserver", "Observers", "make_logger"]
+__all__ = ["LogFormat", "LogObserver", "make_logger"]
 
 LogFormat = Literal["text", "json"]
 
@@ -53,24 +54,6 @@ def make_logger(
     )
     # bound in any case: what is not bound yet would be so anew for each line, also for those that nobody sees
     return logger.bind(**(context if form == "json" else {}))
-
-
-class Observers:
-    """The ``Observer`` port, passed on to several. One that fails (a closed pipe, a full disk) is heard no more.
-
-    What watches a run must not end it: images that are paid for hang on it.
-    """
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = list(observers)
-
-    def note(self, event: Event) -> None:
-        """Tell all of them."""
-        for observer in tuple(self._observers):
-            try:
-                observer.note(event)
-            except Exception:  # noqa: BLE001  # whatever it is, it is not the run's business
-                self._observers.remove(observer)
 
 
 class LogObserver:
