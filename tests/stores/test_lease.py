@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -225,3 +226,30 @@ def test_a_run_leaves_a_place_to_another(api: Api, tmp_path: Path) -> None:
         del server.objects[KEY]
         assert run(api, manifest, "another").summary["cached"] == 3
         assert KEY not in server.objects, "nothing is left behind"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_machines_with_the_same_line_in_their_crontab(tmp_path: Path) -> None:
+    """One goes on. Once it is killed, the other waits until that is sure, and makes what is missing."""
+    manifest = write_rows(tmp_path / "jobs.jsonl", 60)
+    with s3_serving() as server, serving(tmp_path / "sim", latency_s=1.0) as api:
+        api.env |= server.environment
+        words = (manifest, "-o", PLACE, "--state", "one", "--yes", "--concurrency", "1")
+        with api.running(*words, cwd=tmp_path) as first:
+            wait_for(lambda: server.count("PUT", "shop/job") >= 3)
+            refused = run(api, manifest, "two")
+            assert refused.code == 75, refused.err
+            assert "in use by the run" in refused.err
+            with api.running(manifest, "-o", PLACE, "--state", "two", "--yes", cwd=tmp_path) as impatient:
+                wait_for(lambda: "for a sign of life" in impatient.said)
+                impatient.process.send_signal(signal.SIGTERM)
+                assert impatient.finish().code == 143
+            first.kill()
+        api.settle()
+        stored = server.count("PUT", "shop/job")
+        done = api.run(manifest, "-o", PLACE, "--state", "two", "--json", "--yes", cwd=tmp_path, timeout=200)
+        assert (done.code, done.summary["stored"], done.summary["cached"]) == (0, 60, stored), done.err
+        # of what was in flight when the first one died, the second can't know
+        assert sum(api.billed().values()) <= 60 + 1
+        assert KEY not in server.objects
