@@ -70,6 +70,7 @@ class Settings:
         max_rounds: how often one job is, at most, until its words change.
         outage_s: seconds without any answer from the API after which the run stops.
         first_answer_s: the same before the first answer: a wrong address should not take minutes to notice.
+        shared: other machines may fill the same place in an object store at the same time, with other jobs.
         free_space_floor: bytes that must be free to send another request.
         max_answer_bytes, max_image_bytes: what an answer and a result may weigh.
     """
@@ -102,6 +103,7 @@ class Settings:
     remake_rejected: bool = False
     max_rounds: int = 3
     outage_s: float = 900.0
+    shared: bool = False
     first_answer_s: float = 60.0
     free_space_floor: int = 64 << 20
     max_answer_bytes: int = 96 << 20

@@ -161,6 +161,11 @@ class Paths:
         return self.state / "objects"
 
     @property
+    def owner(self) -> Path:
+        """Names this state folder in the mark that its runs leave in an object store."""
+        return self.state / "owner"
+
+    @property
     def results(self) -> Path:
         """A line a job."""
         return self.out / "results.jsonl"

@@ -15,6 +15,7 @@ from fluxbatch.app.aftermath import Aftermath
 from fluxbatch.app.agreement import agree
 from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.calls import in_thread, tell
+from fluxbatch.app.claim import claimed
 from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.folder_state import hold, try_store
@@ -162,6 +163,8 @@ class _Run:
                 await self._rescue(engine, desk)
                 if trouble is not None:
                     raise trouble
+                tell_waiting = request.hooks.waiting or (lambda _words: None)
+                await stack.enter_async_context(claimed(folder, desk, tell_waiting))
                 await self._carry(desk)
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)

@@ -83,6 +83,11 @@ _HELP: Final = """Make what is missing. To resume a run that was stopped, give t
     metavar="DURATION",
     help="Stop sending early enough that everything has landed by then; exit 3 with work left.",
 )
+@click.option(
+    "--shared",
+    is_flag=True,
+    help="Of an object store: let runs of other machines into the same place meanwhile; their jobs must differ.",
+)
 @asking("money")
 @asking("which")
 @click.option(
@@ -184,6 +189,7 @@ def _settings(options: dict[str, Any]) -> Settings:
         max_attempts=options["max_attempts"],
         max_cost_usd=options["max_cost"],
         max_runtime_s=options["max_runtime"],
+        shared=options["shared"],
         canary=options["canary"],
         canary_share=options["canary_share"],
         **ci_settings(options),

@@ -38,9 +38,7 @@ class Inputs:
         """
         upstream = await self._desk.ledger.recall(job.needs) if job.needs else {}
         found = [await self._found(job.id, image, upstream) for image in job.images]
-        unseen = any(isinstance(image, ObjectPhoto) for image in job.images)
-        cap = fetched_cap(job, found) if unseen else None
-        if cap is not None:
+        if any(isinstance(image, ObjectPhoto) for image in job.images) and (cap := fetched_cap(job, found)) is not None:
             found = [await self._within(job.id, *pair, cap) for pair in zip(job.images, found, strict=True)]
         images = [await self._fitted(image) for image in found]
         return job if all(map(_is_same, images, job.images)) else replace(job, images=tuple(images))

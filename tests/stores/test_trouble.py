@@ -11,6 +11,7 @@ import pytest
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.stores import PhotoCache
 from fluxbatch.adapters.stores.bucket import Seen
+from fluxbatch.adapters.stores.lease import MARK
 from fluxbatch.adapters.stores.probe import probe
 from fluxbatch.errors import PhotoError, StorageError, TargetBlocked
 from fluxbatch.testing import make_job, make_png
@@ -40,7 +41,7 @@ def run(api: Api, manifest: Path, *more: object, out: str = PLACE, state: str = 
 
 
 def images(server: S3Server) -> list[str]:
-    return sorted(key for key in server.objects if not key.endswith("results.jsonl"))
+    return sorted(key for key in server.objects if not key.endswith(("results.jsonl", MARK)))
 
 
 # ------------------------------------------------------------------------------------------------------- whole runs
