@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.app.stage import KEY, serving, wait_for
-from tests.counterparts.programs import free_port, listens, program
+from tests.counterparts.programs import environment, free_port, listens, program
 from tests.counterparts.set_up import LITELLM
 
 if TYPE_CHECKING:
@@ -72,8 +71,7 @@ def litellm(folder: Path) -> Iterator[Gateway]:
     """Start it; it takes some seconds."""
     gateway = Gateway(free_port(), free_port())
     (folder / "config.yaml").write_text(json.dumps(_config(gateway.upstream)))
-    environment = {
-        **os.environ,
+    told = {
         "HOME": str(folder),
         "OPENAI_API_BASE": f"http://127.0.0.1:{gateway.upstream}",
         "OPENAI_API_KEY": KEY,
@@ -87,7 +85,7 @@ def litellm(folder: Path) -> Iterator[Gateway]:
     command = [TOOL, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(gateway.port)]
     with (folder / "out").open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            command, cwd=folder, env=environment(**told), stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
         wait_for(lambda: process.poll() is not None or listens(gateway.port), seconds=120)

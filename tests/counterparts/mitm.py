@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.app.stage import wait_for
-from tests.counterparts.programs import free_port, listens, program
+from tests.counterparts.programs import environment, free_port, listens, program
 from tests.counterparts.set_up import HERE, MITMPROXY
 
 if TYPE_CHECKING:
@@ -59,14 +58,14 @@ def intercepted(api: Api, folder: Path, **cuts: Sequence[int]) -> Iterator[Mitm]
     with (folder / "out").open("wb") as out:
         process = subprocess.Popen(
             command,
-            env={**os.environ, "FLUXBATCH_TESTS_PLAN": json.dumps(plan)},
+            env=environment(FLUXBATCH_TESTS_PLAN=json.dumps(plan)),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
         )
     try:
         ports = (mitm.api_port, mitm.results_port)
-        wait_for(lambda: process.poll() is not None or all(map(listens, ports)))
+        wait_for(lambda: process.poll() is not None or all(map(listens, ports)), seconds=60)
         assert process.poll() is None, (folder / "out").read_text()
         api.env |= {
             "FLUXBATCH_BASE_URL": "https://api.flux.example/v1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from typing import TYPE_CHECKING
@@ -16,6 +17,11 @@ def program(counterpart: Counterpart, name: str) -> str | None:
     """The pinned one, else one of the machine's own, else None."""
     pinned = counterpart.programs / name
     return str(pinned) if counterpart.ready and pinned.exists() else shutil.which(name)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For a program of another Python: none of what this one was told, so that it may keep its bytecode as well."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | more
 
 
 def free_port() -> int:

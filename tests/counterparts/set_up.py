@@ -91,8 +91,10 @@ class Counterpart:
             check=False,
         )
         if done.returncode:
-            words = [line for line in done.stdout.splitlines() if line.strip()]
-            raise OSError("; ".join(words[-3:]) or f"{command[0]} ended with {done.returncode}")
+            log = self.folder.with_suffix(".log")
+            log.write_text(done.stdout)
+            told = [line for line in done.stdout.splitlines() if "error" in line.lower() and len(line.split()) > 2]
+            raise OSError(f"{told[0] if told else command[0]} (more in {log})")
 
 
 LITELLM = Counterpart("litellm", "python", HERE / "litellm.txt")

@@ -56,7 +56,7 @@ def check_images(api: Api, out: Path) -> None:
 def test_photos_and_fields_arrive_as_they_are(gateway: Gateway, tmp_path: Path, by: str) -> None:
     photos_into(tmp_path / "photos", "person.jpg", "cat.webp")
     images = ["photos/person.jpg", "photos/cat.webp", "https://example.com/bird.jpg"]
-    said = {"steps": 20, "guidance": 2.5, "seed": 7, "safety_tolerance": 3, "aspect_ratio": "16:9"}
+    said: dict[str, Any] = {"steps": 20, "guidance": 2.5, "seed": 7, "safety_tolerance": 3, "aspect_ratio": "16:9"}
     write_rows(tmp_path / "jobs.jsonl", 4, models=["flux-2-flex"], images=images, output_format="png", **said)
     with gateway.before(tmp_path / "api", by=by, render="montage") as api:
         ran = api.run("jobs.jsonl", "--json", cwd=tmp_path)

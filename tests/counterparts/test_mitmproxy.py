@@ -23,7 +23,11 @@ from tests.counterparts.programs import HOW
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(TOOL is None, reason=f"mitmproxy is not there: {HOW}")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(TOOL is None, reason=f"mitmproxy is not there: {HOW}"),
+]
 
 
 def test_all_goes_through_it_when_nothing_is_cut(tmp_path: Path) -> None:

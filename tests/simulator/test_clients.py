@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import shutil
 import subprocess
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ CURL_EXAMPLES: list[dict[str, Any]] = [
     },
 ]
 
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl, which .ci/run installs")
+
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
@@ -69,6 +72,7 @@ def post_with_curl(base_url: str, key: str, data: str) -> Image.Image:
     return picture
 
 
+@needs_curl
 @pytest.mark.parametrize("number", range(len(CURL_EXAMPLES)))
 async def test_the_curl_examples(client: Client, number: int) -> None:
     data = json.dumps(CURL_EXAMPLES[number], ensure_ascii=False, indent=1)
@@ -76,6 +80,7 @@ async def test_the_curl_examples(client: Client, number: int) -> None:
     assert picture.format == "JPEG"
 
 
+@needs_curl
 async def test_the_curl_example_with_a_local_file(client: Client, tmp_path: Path) -> None:
     url = "data:image/png;base64," + base64.b64encode((PHOTOS / "cup.png").read_bytes()).decode()
     (tmp_path / "body.json").write_text(
@@ -144,6 +149,7 @@ async def test_the_openai_sdk_understands_the_errors(client: Client) -> None:
     assert (caught.value.code, caught.value.param) == ("invalid_request", "n")
 
 
+@needs_curl
 async def test_curl_waits_for_leave_to_send_a_large_body(client: Client, tmp_path: Path) -> None:
     body = {"model": "flux-2-max", "prompt": "x", "input_image": to_data_url(PHOTOS / "stars.jpg")}
     body |= {f"input_image_{n}": body["input_image"] for n in range(2, 9)}
