@@ -27,6 +27,10 @@ _STATE_OF = {
     Disposition.REFUSE: JobState.FAILED,
 }
 _CHARGED, _UNKNOWN = Charge.CHARGED, Charge.UNKNOWN
+_KEEP, _RESTORE, _REFUSE = Disposition.KEEP, Disposition.RESTORE, Disposition.REFUSE
+_NULL = 0
+"""in a row that is written; only numbers, ``str`` and ``bytearray`` itself are bound at once: about all else, ``None``,
+``bytes``, ``bool`` and members of enums too, sqlite3 first asks around for a microsecond what to make of it"""
 
 
 def job_of(data: bytes, *, manifest: str, position: int) -> PlannedJob:
@@ -60,28 +64,28 @@ def record_of(row: Sequence[Any]) -> Record:
     )
 
 
-def enlist_values(run_id: str, enlisted: Enlisted) -> dict[str, Any]:
-    """Values for the statements of ``schema.ENLIST``."""
-    job = enlisted.job
-    refused = enlisted.disposition is Disposition.REFUSE
-    restored = enlisted.stored if enlisted.disposition is Disposition.RESTORE else None
-    return {
-        "id": job.id,
-        "manifest": job.manifest,
-        "position": job.position,
-        "run_id": run_id,
-        "selected": enlisted.selected,
-        "state": _STATE_OF[enlisted.disposition],
-        "keep": enlisted.disposition is Disposition.KEEP,
-        "pardon": enlisted.pardon,
-        "waits": enlisted.waits,
-        "stored": None if restored is None else orjson.dumps(restored),
-        "model": job.model,
-        "fingerprint": job.fingerprint,
-        "job": orjson.dumps(job),
-        "failure": orjson.dumps(job.defect) if refused else None,
-        "reason": job.defect.reason if refused and job.defect else None,
-    }
+def enlist_values(run_id: str, enlisted: Enlisted) -> tuple[Any, ...]:
+    """Values for a row of ``schema.PLANNED``."""
+    job, disposition = enlisted.job, enlisted.disposition
+    defect = job.defect if disposition is _REFUSE else None
+    stored = enlisted.stored if disposition is _RESTORE else None
+    return (
+        job.id,
+        job.manifest,
+        job.position,
+        run_id,
+        1 if enlisted.selected else 0,
+        str(_STATE_OF[disposition]),
+        1 if disposition is _KEEP else 0,
+        1 if enlisted.pardon else 0,
+        1 if enlisted.waits else 0,
+        job.model,
+        job.fingerprint,
+        bytearray(orjson.dumps(job)),
+        _NULL if stored is None else bytearray(orjson.dumps(stored)),
+        _NULL if defect is None else bytearray(orjson.dumps(defect)),
+        _NULL if defect is None else str(defect.reason),
+    )
 
 
 def edge_values(jobs: Sequence[Enlisted]) -> list[dict[str, str]]:
@@ -95,7 +99,6 @@ def step_values(step: Step, run_id: str) -> tuple[Any, ...]:
     request_id = step.request_id or (lease.request_id if lease else "")
     return (
         step.job_id,
-        # members of an enum are text, but not to sqlite3: it asks each of them whether it can be made into something
         str(step.frm),
         str(step.to),
         run_id,
@@ -104,13 +107,13 @@ def step_values(step: Step, run_id: str) -> tuple[Any, ...]:
         1 if step.charge is _UNKNOWN else 0,
         1 if step.lost else 0,
         step.usd,
-        lease and lease.url,
-        lease and lease.deadline,
-        lease and lease.granted_at,
+        _NULL if lease is None else lease.url,
+        _NULL if lease is None else lease.deadline,
+        _NULL if lease is None else lease.granted_at,
         request_id,
-        None if stored is None else orjson.dumps(stored),
-        None if failure is None else orjson.dumps(failure),
-        None if failure is None else str(failure.reason),
+        _NULL if stored is None else bytearray(orjson.dumps(stored)),
+        _NULL if failure is None else bytearray(orjson.dumps(failure)),
+        _NULL if failure is None else str(failure.reason),
     )
 
 

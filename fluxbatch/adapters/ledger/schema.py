@@ -15,22 +15,21 @@ __all__ = [
     "CREATE",
     "END_RUN",
     "ENLIST",
-    "ENLIST_AGAIN",
     "FORGET",
     "FREE",
     "FREED",
     "HAND_OUT",
-    "HAS_FORMER",
     "HAS_LINKS",
     "IDS",
     "IN_STATE",
     "LAST_RUN",
     "LINK",
     "MIGRATE",
-    "MOST_STEPS",
+    "MOST_ROWS",
     "OWNERS",
     "PENDING",
     "PENDING_MODELS",
+    "PLANNED",
     "PRAGMAS",
     "REFUSED",
     "ROWS",
@@ -200,9 +199,14 @@ DELETE FROM former WHERE id = :id AND fingerprint = :fingerprint
 """
 
 _REPLAN: Final = """
-INSERT INTO jobs (id, manifest, position, run_id, selected, state, model, fingerprint, job, stored, failure, reason)
-VALUES (:id, :manifest, :position, :run_id, :selected, :state, :model, :fingerprint, :job, :stored, :failure, :reason)
-ON CONFLICT (id) DO UPDATE SET
+INSERT INTO jobs (
+    id, manifest, position, run_id, selected, wait, state, model, fingerprint, job, stored, failure, reason
+) VALUES (
+    :id, :manifest, :position, :run_id, :selected, CASE WHEN :state = 'generated' THEN 0 ELSE :waits END,
+    :state, :model, :fingerprint, :job, NULLIF(:stored, 0), NULLIF(:failure, 0), NULLIF(:reason, 0)
+) ON CONFLICT (id) DO UPDATE SET
+    manifest = excluded.manifest, position = excluded.position, run_id = excluded.run_id,
+    selected = excluded.selected, wait = excluded.wait,
     state = CASE WHEN :keep THEN state ELSE excluded.state END,
     failure = CASE WHEN :keep THEN failure ELSE excluded.failure END,
     reason = CASE WHEN :keep THEN reason ELSE excluded.reason END,
@@ -212,21 +216,46 @@ ON CONFLICT (id) DO UPDATE SET
     lease_url = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_url END,
     lease_deadline = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_deadline END,
     lease_granted_at = CASE WHEN :keep OR excluded.state = 'generated' THEN lease_granted_at END,
-    stored = COALESCE(:stored, stored), stored_by = CASE WHEN :stored IS NULL THEN stored_by ELSE '' END
+    stored = COALESCE(excluded.stored, stored),
+    stored_by = CASE WHEN excluded.stored IS NULL THEN stored_by ELSE '' END
 WHERE state NOT IN ('submitted', 'generated')
 """
 
+# what is under way keeps job and state as they were when it was sent
 _STAMP: Final = """
 UPDATE jobs SET manifest = :manifest, position = :position, run_id = :run_id, selected = :selected,
-    wait = CASE WHEN state IN ('submitted', 'generated') THEN -(fingerprint <> :fingerprint) ELSE :waits END
-WHERE id = :id
+    wait = -(fingerprint <> :fingerprint)
+WHERE id = :id AND state IN ('submitted', 'generated')
 """
 
-HAS_FORMER: Final = "SELECT EXISTS (SELECT 1 FROM former)"
-ENLIST: Final = (_PUT_ASIDE, _TAKE_UP, _REPLAN, _STAMP)
-"""what writes jobs of a plan: each statement for all of them, in this order"""
-ENLIST_AGAIN: Final = (_REVIVE, _PUT_ASIDE, _TAKE_UP, _TAKEN_UP, _REPLAN, _STAMP)
-"""the same if ``HAS_FORMER``"""
+
+def _of_rows(view: str, columns: str, *statements: str) -> tuple[str, str]:
+    """A view whose rows are given to these statements, each in turn: many of them in one statement, all or none."""
+    acts = "".join(f"{statement.replace(':', 'new.')};" for statement in statements)
+    return (
+        f"CREATE TEMP VIEW {view} ({columns}) AS SELECT {_marks(columns).replace('?', 'NULL')}",
+        f"CREATE TEMP TRIGGER write_{view} INSTEAD OF INSERT ON {view} BEGIN {acts} END",
+    )
+
+
+def _marks(columns: str) -> str:
+    return ", ".join("?" * len(columns.split(",")))
+
+
+def _inserts(view: str, columns: str) -> tuple[str, ...]:
+    return tuple(f"INSERT INTO {view} VALUES {', '.join([f'({_marks(columns)})'] * n)}" for n in range(MOST_ROWS + 1))
+
+
+MOST_ROWS: Final = 16
+
+_PLANNED: Final = (
+    "id, manifest, position, run_id, selected, state, keep, pardon, waits, model, fingerprint, job,"
+    " stored, failure, reason"
+)
+PLANNED: Final = _of_rows("planned", _PLANNED, _REVIVE, _PUT_ASIDE, _TAKE_UP, _TAKEN_UP, _STAMP, _REPLAN)
+"""what takes jobs of a plan; 0 is for NULL"""
+ENLIST: Final = _inserts("planned", _PLANNED)
+"""the statements for so many of them"""
 
 _IS_UNDER_WAY: Final = "EXISTS (SELECT 1 FROM jobs WHERE id = :id AND state IN ('submitted', 'generated'))"
 
@@ -252,40 +281,31 @@ WHERE id IN (SELECT id FROM needs WHERE upstream = :id) AND wait = 1 AND NOT EXI
 """
 """what lets those go on that waited for a job, if it was the last one they waited for"""
 
+_ADVANCE: Final = """
+UPDATE jobs SET
+    state = :into_, attempts = attempts + :attempts,
+    charged = charged + :charged, unknown = unknown + :unknown, lost = lost + :lost,
+    cost_usd = cost_usd + :charged * :usd, unknown_usd = unknown_usd + :unknown * :usd,
+    lease_url = NULLIF(:lease_url, 0),
+    lease_deadline = CASE WHEN :lease_url <> 0 THEN :lease_deadline END,
+    lease_granted_at = CASE WHEN :lease_url <> 0 THEN :lease_granted_at END,
+    request_id = CASE WHEN :request_id = '' THEN request_id ELSE :request_id END,
+    stored = CASE WHEN :stored = 0 THEN stored ELSE :stored END,
+    stored_by = CASE WHEN :stored = 0 THEN stored_by ELSE :run_id END,
+    failure = NULLIF(:failure, 0), reason = NULLIF(:reason, 0)
+WHERE id = :id AND state = :frm
+"""
+_REFUSE: Final = f"SELECT RAISE (ABORT, '{REFUSED}') WHERE changes() <> 1"
+_SPEND: Final = "UPDATE runs SET spent_usd = spent_usd + :usd WHERE (:charged OR :unknown) AND id = :run_id"
+
 _STEP: Final = (
     "id, frm, into_, run_id, attempts, charged, unknown, lost, usd,"
     " lease_url, lease_deadline, lease_granted_at, request_id, stored, failure, reason"
 )
-_MARKS: Final = ", ".join("?" * len(_STEP.split(",")))
-
-STEPS: Final = (
-    f"CREATE TEMP VIEW steps ({_STEP}) AS SELECT {_MARKS.replace('?', 'NULL')}",
-    f"""
-CREATE TEMP TRIGGER take INSTEAD OF INSERT ON steps BEGIN
-    UPDATE jobs SET
-        state = new.into_, attempts = attempts + new.attempts,
-        charged = charged + new.charged, unknown = unknown + new.unknown, lost = lost + new.lost,
-        cost_usd = cost_usd + new.charged * new.usd, unknown_usd = unknown_usd + new.unknown * new.usd,
-        lease_url = new.lease_url, lease_deadline = new.lease_deadline, lease_granted_at = new.lease_granted_at,
-        request_id = CASE WHEN new.request_id = '' THEN request_id ELSE new.request_id END,
-        stored = COALESCE(new.stored, stored),
-        stored_by = CASE WHEN new.stored IS NULL THEN stored_by ELSE new.run_id END,
-        failure = new.failure, reason = new.reason
-    WHERE id = new.id AND state = new.frm;
-
-    SELECT RAISE (ABORT, '{REFUSED}') WHERE changes() <> 1;
-
-    {FREE.replace(":id", "new.id")} AND new.into_ = 'stored';
-
-    UPDATE runs SET spent_usd = spent_usd + new.usd WHERE (new.charged OR new.unknown) AND id = new.run_id;
-END
-""",
-)
-"""what takes steps of jobs, as rows of a view: many in one statement, which takes all of them or none"""
-
-MOST_STEPS: Final = 16
-TAKE: Final = tuple(f"INSERT INTO steps VALUES {', '.join([f'({_MARKS})'] * count)}" for count in range(MOST_STEPS + 1))
-"""the statement that takes so many steps"""
+STEPS: Final = _of_rows("steps", _STEP, _ADVANCE, _REFUSE, f"{FREE} AND :into_ = 'stored'", _SPEND)
+"""what takes steps of jobs; 0 is for NULL"""
+TAKE: Final = _inserts("steps", _STEP)
+"""the statements for so many of them"""
 
 BEGIN_RUN: Final = "INSERT INTO runs (id, started_at, carried_usd) VALUES (?, ?, ?)"
 END_RUN: Final = "UPDATE runs SET ended_at = ?, summary = ? WHERE id = ?"

@@ -109,11 +109,11 @@ class SqliteLedger:
 
         def write(db: sqlite3.Connection) -> None:
             if edges or self._has_links(db):
-                db.executemany(schema.UNLINK, values)
+                db.executemany(schema.UNLINK, [{"id": enlisted.job.id} for enlisted in jobs])
                 db.executemany(schema.LINK, edges)
                 self._linked = True
-            for statement in schema.ENLIST_AGAIN if _is(db, schema.HAS_FORMER) else schema.ENLIST:
-                db.executemany(statement, values)
+            for start in range(0, len(values), schema.MOST_ROWS):
+                _insert(db, schema.ENLIST, values[start : start + schema.MOST_ROWS])
 
         await self._thread.call(write)
 
@@ -312,13 +312,13 @@ def _bring_up(db: sqlite3.Connection) -> None:
             version += 1
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
-    for statement in schema.STEPS:
+    for statement in (*schema.PLANNED, *schema.STEPS):
         db.execute(statement)
 
 
 def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
     try:
-        _run(db, schema.TAKE[len(steps)], list(chain.from_iterable(steps)))
+        _insert(db, schema.TAKE, steps)
     except sqlite3.IntegrityError as error:
         if str(error) != schema.REFUSED:
             raise
@@ -326,7 +326,7 @@ def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
         raise StepRefused(f"{job_id} is not {frm}") from None
 
 
-_STEPS: Final = Together(_take, schema.MOST_STEPS)
+_STEPS: Final = Together(_take, schema.MOST_ROWS)
 
 
 def _look_as_now(db: sqlite3.Connection) -> None:
@@ -359,6 +359,10 @@ def _fetch(statement: str, values: tuple[Any, ...], db: sqlite3.Connection) -> l
 def _run(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> None:
     with closing(db.execute(statement, values)):
         pass
+
+
+def _insert(db: sqlite3.Connection, statements: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    _run(db, statements[len(rows)], list(chain.from_iterable(rows)))
 
 
 def _run_row(row: tuple[Any, ...]) -> RunRow:
