@@ -63,8 +63,11 @@ async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -
 def _owner(path: Path) -> str:
     """What all runs with this state folder have in common. Blocks."""
     try:
-        if not path.exists():
-            path.write_text(f"{secrets.token_hex(16)}\n", encoding="utf-8")
-        return path.read_text(encoding="utf-8").strip()
+        with path.open("a+", encoding="utf-8") as file:
+            file.seek(0)
+            if not (owner := file.read().strip()):  # new, or torn by a power cut
+                owner = secrets.token_hex(16)
+                file.write(f"{owner}\n")
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}", remedy="mend the state folder") from error
+    return owner
