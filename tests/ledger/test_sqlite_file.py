@@ -16,7 +16,7 @@ import anyio
 import orjson
 import pytest
 
-from fluxbatch.adapters.ledger import SqliteLedger, schema
+from fluxbatch.adapters.ledger import SqliteLedger, schema, writes
 from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
 from fluxbatch.model.job import JobOutput, Lease, Photo, Step, Stored
@@ -522,7 +522,7 @@ INDEXES: Final = {
 async def test_what_is_asked_for_costs_no_search(ledger: SqliteLedger, path: Path, name: str, index: str) -> None:
     """What a run asks as it begins, and with each image, goes by an index of just that, however many rows there are."""
     await ledger.close()
-    statement = getattr(schema, name)
+    statement = getattr(schema, name, None) or getattr(writes, name)
     values = {"id": "x"} if ":id" in statement else ["x"] * statement.count("?")
     with closing(sqlite3.connect(path)) as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]

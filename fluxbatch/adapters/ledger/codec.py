@@ -65,7 +65,7 @@ def record_of(row: Sequence[Any]) -> Record:
 
 
 def enlist_values(run_id: str, enlisted: Enlisted) -> tuple[Any, ...]:
-    """Values for a row of ``schema.PLANNED``."""
+    """Values for a row of ``writes.PLANNED``."""
     job, disposition = enlisted.job, enlisted.disposition
     defect = job.defect if disposition is _REFUSE else None
     stored = enlisted.stored if disposition is _RESTORE else None
@@ -89,12 +89,12 @@ def enlist_values(run_id: str, enlisted: Enlisted) -> tuple[Any, ...]:
 
 
 def edge_values(jobs: Sequence[Enlisted]) -> list[dict[str, str]]:
-    """Values for ``schema.LINK``."""
+    """Values for ``writes.LINK``."""
     return [{"id": one.job.id, "upstream": upstream} for one in jobs for upstream in one.job.needs]
 
 
 def step_values(step: Step, run_id: str) -> tuple[Any, ...]:
-    """Values for a row of ``schema.STEPS``."""
+    """Values for a row of ``writes.STEPS``."""
     lease, stored, failure = step.lease, step.stored, step.failure
     request_id = step.request_id or (lease.request_id if lease else "")
     return (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio.to_thread
 import orjson
 
-from fluxbatch.adapters.ledger import codec, schema
+from fluxbatch.adapters.ledger import codec, schema, writes
 from fluxbatch.adapters.ledger.thread import CommitThread, Together
 from fluxbatch.errors import StepRefused, StorageError, UsageError
 from fluxbatch.model.state import NEXT, JobState
@@ -109,11 +109,11 @@ class SqliteLedger:
 
         def write(db: sqlite3.Connection) -> None:
             if edges or self._has_links(db):
-                db.executemany(schema.UNLINK, [{"id": enlisted.job.id} for enlisted in jobs])
-                db.executemany(schema.LINK, edges)
+                db.executemany(writes.UNLINK, [{"id": enlisted.job.id} for enlisted in jobs])
+                db.executemany(writes.LINK, edges)
                 self._linked = True
-            for start in range(0, len(values), schema.MOST_ROWS):
-                _insert(db, schema.ENLIST, values[start : start + schema.MOST_ROWS])
+            for start in range(0, len(values), writes.MOST_ROWS):
+                _insert(db, writes.ENLIST, values[start : start + writes.MOST_ROWS])
 
         await self._thread.call(write)
 
@@ -165,7 +165,7 @@ class SqliteLedger:
         values = [{"id": job_id} for job_id in job_ids]
 
         def write(db: sqlite3.Connection) -> None:
-            for statement in schema.FORGET:
+            for statement in writes.FORGET:
                 db.executemany(statement, values)
 
         await self._thread.call(write)
@@ -230,7 +230,7 @@ class SqliteLedger:
     def _has_links(self, db: sqlite3.Connection) -> bool:
         """Whether any job may need another: asked once, so that plans without chains pay nothing for them."""
         if self._linked is None:
-            self._linked = _is(db, schema.HAS_LINKS)
+            self._linked = _is(db, writes.HAS_LINKS)
         return self._linked
 
     async def _records(self, statement: str, values: tuple[Any, ...]) -> list[Record]:
@@ -312,21 +312,21 @@ def _bring_up(db: sqlite3.Connection) -> None:
             version += 1
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
-    for statement in (*schema.PLANNED, *schema.STEPS):
+    for statement in (*writes.PLANNED, *writes.STEPS):
         db.execute(statement)
 
 
 def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
     try:
-        _insert(db, schema.TAKE, steps)
+        _insert(db, writes.TAKE, steps)
     except sqlite3.IntegrityError as error:
-        if str(error) != schema.REFUSED:
+        if str(error) != writes.REFUSED:
             raise
         job_id, frm, *_ = steps[0]
         raise StepRefused(f"{job_id} is not {frm}") from None
 
 
-_STEPS: Final = Together(_take, schema.MOST_ROWS)
+_STEPS: Final = Together(_take, writes.MOST_ROWS)
 
 
 def _look_as_now(db: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
@@ -23,8 +24,9 @@ _Act: TypeAlias = "Callable[[sqlite3.Connection], Any] | Together[Any]"
 _Call: TypeAlias = tuple[_Act, Any, "asyncio.Future[Any]"]
 
 _MOST_A_COMMIT: Final = 512
-_GATHER_S: Final = 0.002
-"""how long a busy ledger waits for company; an idle one commits at once"""
+_WAIT_S: Final = 0.001
+_MOST_WAITS: Final = 4
+"""how often, and how long each time, a busy ledger waits for company; an idle one commits at once"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,9 @@ class CommitThread:
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
-        busy = False
+        calls: list[_Call] = []
         while True:
-            calls, more = self._gather(busy=busy)
-            busy = len(calls) > 1
+            calls, more = self._gather(len(calls))
             if calls:
                 try:
                     connection = connection or self._connect()
@@ -108,17 +109,22 @@ class CommitThread:
         if connection is not None:
             connection.close()
 
-    def _gather(self, *, busy: bool) -> tuple[list[_Call], bool]:
-        calls: list[_Call] = []
+    def _gather(self, company: int) -> tuple[list[_Call], bool]:
+        """Wait for calls. Returns what is to share a commit, and whether more may come.
+
+        As many as shared the last one are likely to come again: they are waited for, which no one notices who is alone.
+        """
         first = self._calls.get()
+        for _ in range(_MOST_WAITS):
+            if first is None or self._calls.qsize() + 1 >= company:
+                break
+            time.sleep(_WAIT_S)
+        calls: list[_Call] = []
         while first is not None:
             calls.append(first)
-            if len(calls) >= _MOST_A_COMMIT:
+            if len(calls) >= _MOST_A_COMMIT or self._calls.empty():
                 return calls, True
-            try:
-                first = self._calls.get(timeout=_GATHER_S) if busy and len(calls) < 2 else self._calls.get_nowait()
-            except queue.Empty:
-                return calls, True
+            first = self._calls.get_nowait()
         return calls, False
 
     def _outcomes(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[Any]:
