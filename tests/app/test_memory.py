@@ -18,7 +18,7 @@ from tests.app.stage import KEY, command, results
 if TYPE_CHECKING:
     from pathlib import Path
 
-PEAK_MB = 100
+PEAK_MB = 70
 
 # A small process in between: the peak that Linux reports for a child begins at the size of the process that forked it.
 MEASURED = (

@@ -14,6 +14,7 @@ from fluxbatch.errors import StorageError
 from fluxbatch.model.events import DeliveryRetried, JobLost, JobStored
 from fluxbatch.model.job import Lease, Record, Step
 from fluxbatch.model.state import Charge, JobState, Reason
+from fluxbatch.policy.admission import may_order
 from fluxbatch.ports import Disposition, Enlisted
 from fluxbatch.testing import (
     Grant,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fluxbatch.model.job import PlannedJob
+    from fluxbatch.policy.admission import Load
 
 GONE = Serving(status=403)
 
@@ -218,6 +220,27 @@ async def test_no_more_is_ordered_than_can_be_fetched() -> None:
     assert await world.states() == {"stored": 60}
     assert desk.account.lost == 0
     assert set(world.provider.billed.values()) == {1}
+
+
+async def test_an_api_faster_than_its_host_is_not_run_far_ahead_of() -> None:
+    """What is owed sits in memory, is paid for, and ages."""
+    world = World(ceiling=24)
+    world.provider = ScriptedProvider(world.clock, Grant(latency_s=0.1))
+    world.fetcher = ScriptedFetcher(world.clock, Serving(latency_s=1.0))
+    await world.plan(jobs(400))
+    desk = world.desk(downloads=4)
+    owed: list[int] = []
+
+    def admission(load: Load) -> bool:
+        owed.append(load.owed)
+        return may_order(load)
+
+    desk.admission = admission
+    begun = world.clock.monotonic()
+    await Engine(desk).run()
+    assert await world.states() == {"stored": 400}
+    assert 4 < max(owed) <= 16 * 4 + 2 * 24, "those that were under way come on top"
+    assert world.clock.monotonic() - begun < 400 / 4 * 1.1, "the host was left waiting"
 
 
 async def test_the_slots_are_held_and_used() -> None:

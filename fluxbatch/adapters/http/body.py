@@ -139,7 +139,9 @@ class RequestBody(Payload):
         try:
             reader = self._source.open(photo)
             try:
-                while await self._gate.pass_on(reader, writer):
+                left = photo.size
+                while left and (size := await self._gate.pass_on(reader, writer)):
+                    left -= size
                     await writer.drain()
                     self._progress(False)
                 reader.verify()
