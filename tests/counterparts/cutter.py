@@ -13,6 +13,10 @@ from typing import Any
 
 PLAN = json.loads(os.environ["FLUXBATCH_TESTS_PLAN"])
 API, RESULTS = "api.flux.example", "results.flux.example"
+ANSWERS = ("answers", "halves")
+"""of the API: whole answers, and those of which one half gets through"""
+DOWNLOADS = ("downloads",)
+"""of results: each is let through to the half of what it has left"""
 LOG = Path(PLAN["log"])
 _answers, _downloads = itertools.count(1), itertools.count(1)
 
@@ -64,8 +68,3 @@ def response(flow: Any) -> None:
         flow.kill()
     elif flow.metadata["host"] == API:
         flow.response.text = flow.response.text.replace(f"http://127.0.0.1:{PLAN['upstream']}/", f"https://{RESULTS}/")
-
-
-ANSWERS = ("answers", "halves")
-"""of the API: whole answers, and those of which one half gets through"""
-DOWNLOADS = ("downloads",)

