@@ -63,8 +63,10 @@ async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -
 def _owner(path: Path) -> str:
     """What all runs with this state folder have in common. Blocks."""
     try:
-        if not path.exists():
-            path.write_text(f"{secrets.token_hex(16)}\n", encoding="utf-8")
-        return path.read_text(encoding="utf-8").strip()
+        owner = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+        if not owner:  # new, or what a power cut left of it
+            owner = secrets.token_hex(16)
+            path.write_text(f"{owner}\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}", remedy="mend the state folder") from error
+    return owner
