@@ -63,11 +63,10 @@ async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -
 def _owner(path: Path) -> str:
     """What all runs with this state folder have in common. Blocks."""
     try:
-        with path.open("a+", encoding="utf-8") as file:
-            file.seek(0)
-            if not (owner := file.read().strip()):  # new, or torn by a power cut
-                owner = secrets.token_hex(16)
-                file.write(f"{owner}\n")
+        owner = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+        if not owner:  # new, or what a power cut left of it
+            owner = secrets.token_hex(16)
+            path.write_text(f"{owner}\n", encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror or error}", remedy="mend the state folder") from error
     return owner

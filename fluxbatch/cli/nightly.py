@@ -25,13 +25,6 @@ _SECRETS: Final = (*KEY_VARIABLES, _URL)
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_WINDOW: Final = click.option(
-    "--window",
-    metavar="HH:MM-HH:MM",
-    default="",
-    help="Send in these hours alone, as 01:00-06:00 or 22:00-06:00; what is in flight when they end is finished,"
-    " and the run ends (exit 3 with work left). Begun outside them, it only fetches what is paid for.",
-)
 _ZONE: Final = click.option(
     "--tz",
     "timezone",
@@ -39,19 +32,38 @@ _ZONE: Final = click.option(
     default="",
     help="Of --window and --budget, as Asia/Shanghai.  [default: this machine's]",
 )
-_BUDGET: Final = click.option(
-    "--budget",
-    metavar="USD/PERIOD",
-    default="",
-    help="Never spend more in a day, week or month, as 900/month; counts all runs of this output folder,"
-    " maybe-billed included.",
+_CALENDAR: Final = (
+    click.option(
+        "--window",
+        metavar="HH:MM-HH:MM",
+        default="",
+        help="The hours of `run --window`: say whether they are open, and when that changes.",
+    ),
+    _ZONE,
+    click.option(
+        "--budget",
+        metavar="USD/PERIOD",
+        default="",
+        help="The budget of `run --budget`: say what is left of it, as 900/month.",
+    ),
 )
-_CALENDAR: Final = (_WINDOW, _ZONE, _BUDGET)
 _OPTIONS: Final = (
-    _WINDOW,
+    click.option(
+        "--window",
+        metavar="HH:MM-HH:MM",
+        default="",
+        help="Send in these hours alone, as 01:00-06:00 or 22:00-06:00; what is in flight when they end is finished,"
+        " and the run ends (exit 3 with work left). Begun outside them, it only fetches what is paid for.",
+    ),
     click.option("--wait", is_flag=True, help="Begun outside the window: wait until it opens."),
     _ZONE,
-    _BUDGET,
+    click.option(
+        "--budget",
+        metavar="USD/PERIOD",
+        default="",
+        help="Never spend more in a day, week or month, as 900/month; counts all runs of this output folder,"
+        " maybe-billed included.",
+    ),
     click.option(
         "--metrics-file",
         type=click.Path(path_type=Path, dir_okay=False),

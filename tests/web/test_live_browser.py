@@ -75,7 +75,8 @@ def test_images_land_before_ones_eyes_and_hostile_text_is_text(slow_api: Api, tm
 
 def test_what_is_chosen_stays_and_the_button_stops(slow_api: Api, tmp_path: Path, page: Page) -> None:
     jobs = [{"id": f"n-{n}", "prompt": f"Number {n}"} for n in range(60)]
-    with shown(slow_api, tmp_path, page, jobs) as child:
+    with shown(slow_api, tmp_path, page, jobs, "--budget", "900/month") as child:
+        expect(page.locator("#live")).to_contain_text("of the $900")
         page.select_option("#status", "pending")
         page.locator("#grid").focus()
         page.keyboard.press("End")

@@ -160,7 +160,7 @@ class StoreLease:
         try:
             mark = _Mark(**orjson.loads(data))
         except (ValueError, TypeError):
-            mark = _Mark("", "", "", 0.0, 0)  # whoever wrote that: it can be watched like any other
+            mark = _Mark("?", "", "", 0.0, 0)  # whoever wrote that: it can be watched like any other
         return found[0].seen, mark
 
     def _whose(self, mark: _Mark) -> str:
