@@ -24,6 +24,8 @@ _Act: TypeAlias = "Callable[[sqlite3.Connection], Any] | Together[Any]"
 _Call: TypeAlias = tuple[_Act, Any, "asyncio.Future[Any]"]
 
 _MOST_A_COMMIT: Final = 512
+_MOST_AT_ONCE: Final = 16
+"""calls of a commit that return before the event loop looks at its sockets again"""
 _WAIT_S: Final = 0.001
 _MOST_WAITS: Final = 4
 """how often, and how long each time, a busy ledger waits for company; an idle one commits at once"""
@@ -189,13 +191,15 @@ def _deliver(calls: list[_Call], outcomes: list[Any]) -> None:
         by_loop.setdefault(future.get_loop(), []).append((future, outcome))
     for loop, pairs in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_settle, pairs)
+            loop.call_soon_threadsafe(_settle, loop, pairs)
         except RuntimeError:  # the loop is gone, and with it everyone who waited
             continue
 
 
-def _settle(pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, outcome in pairs:
+def _settle(loop: asyncio.AbstractEventLoop, pairs: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    if len(pairs) > _MOST_AT_ONCE:
+        loop.call_soon(_settle, loop, pairs[_MOST_AT_ONCE:])
+    for future, outcome in pairs[:_MOST_AT_ONCE]:
         if future.done():
             continue
         if isinstance(outcome, Exception):
