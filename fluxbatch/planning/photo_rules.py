@@ -157,11 +157,11 @@ def _too_deep(name: str, facts: ImageFacts) -> Iterator[Flaw]:
 
 def _beyond_help(photo: Photo) -> Iterator[Flaw]:
     """What can't be mended by making it fit."""
-    sent, least = sent_size(photo), f"make it smaller: {_magick(photo.ref, '-resize 2048x2048')}"
-    if photo.fitting is not None and photo.width * photo.height > MOST_DECODED:
-        yield _too_many(photo.ref, (photo.width, photo.height), MOST_DECODED, least)
-    elif sent[0] * sent[1] > MOST_PIXELS:
-        yield _too_many(photo.ref, sent, MOST_PIXELS, least)
+    size, most = (photo.width, photo.height), MOST_DECODED
+    if photo.fitting is None or size[0] * size[1] <= most:
+        size, most = sent_size(photo), MOST_PIXELS
+    if size[0] * size[1] > most:
+        yield _too_many(photo.ref, size, most, f"make it smaller: {_magick(photo.ref, '-resize 2048x2048')}")
 
 
 def _refused(photo: Photo, facts: ImageFacts) -> Iterator[Flaw]:

@@ -50,7 +50,7 @@ def lease_of(url: str, *, received_at: float, server_date: float | None = None, 
 def signed_until(url: str) -> float | None:
     """The deadline that the URL's query carries, epoch seconds of the server's clock; None if it carries none."""
     text = url.partition("#")[0].partition("?")[2]
-    query = {name.casefold(): unquote_plus(value) for name, value in _TOLD.findall(text) if value}
+    query = {name.casefold(): _unquoted(value) for name, value in _TOLD.findall(text) if value}
     if not query:
         return None
     for read in (_azure, _amazon, _google, _plain):
@@ -58,6 +58,11 @@ def signed_until(url: str) -> float | None:
         if until is not None and 0 < until < _FARTHEST:
             return until
     return None
+
+
+def _unquoted(value: str) -> str:
+    # this is done for each answer, and taking nothing away from a text takes unquote_plus as long as all else here
+    return unquote_plus(value) if "%" in value or "+" in value else value
 
 
 def _azure(query: Mapping[str, str]) -> float | None:
