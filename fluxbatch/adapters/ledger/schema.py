@@ -1,4 +1,4 @@
-"""Tables and statements of the ledger. WAL and ``synchronous=FULL``: what was committed survives a power cut."""
+"""Tables of the ledger, and what is asked of them. WAL and ``synchronous=FULL``: a commit survives a power cut."""
 
 from __future__ import annotations
 
