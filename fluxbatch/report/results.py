@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import aiofiles
@@ -68,6 +69,9 @@ async def write_results(
             f"{path} can't be written: {error.strerror or error}",
             remedy="free space or mend the folder; fluxbatch status --results writes it again",
         ) from error
+    finally:
+        with anyio.CancelScope(shield=True), suppress(OSError):  # it is gone if it went into its place
+            await aiofiles.os.unlink(temporary)
     return count
 
 

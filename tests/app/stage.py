@@ -261,7 +261,7 @@ def check_stored(api: Api, out: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 def check_folder(out: Path) -> None:
     """Nothing half is left, and the ledger is sound."""
-    assert leftovers(out) == []
+    assert leftovers(out) == [], leftovers(out)
     with ledger_as_left(out) as path, closing(sqlite3.connect(path)) as ledger:
         assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
