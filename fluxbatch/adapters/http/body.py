@@ -37,7 +37,8 @@ PIECE: Final = 192 * 1024
 class UploadGate:
     """One piece of one upload at a time, and a round of the event loop for the others after each.
 
-    Uploads take turns: read a piece, encode it, hand it to the socket. The buffer is shared: a piece is encoded before the turn ends.
+    Uploads take turns: read a piece, encode it, hand it to the socket. The buffer is shared: a piece is
+    encoded before the turn ends.
     """
 
     def __init__(self) -> None:
