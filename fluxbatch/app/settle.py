@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from fluxbatch.adapters.allocator import give_back
 from fluxbatch.app.flags import FlagFinder
 from fluxbatch.app.locks import write_locks
 from fluxbatch.errors import StorageError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from fluxbatch.planning.quote import Quote
 
 __all__ = ["Settlement"]
+
+_MANY: Final = 1000
+"""jobs, from which on the account, which goes through all of them, takes memory that is worth a thought"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +56,8 @@ class Settlement:
     async def settle(self, wall_s: float) -> Summary:
         """Write down how the run ended, as far as it can be written; ``wall_s`` is how long it took, seconds."""
         desk, ledger = self.desk, self.folder.ledger
+        if self.quote.total >= _MANY:
+            give_back()  # what connections and images took: the account is added to what is left
         try:
             tally = await self._caught_up(await ledger.tally(desk.run_id))
         except StorageError as error:

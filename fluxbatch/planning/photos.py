@@ -188,10 +188,12 @@ class PhotoBook:
         return _bad(f"{ref}: there is no such file", remedy)
 
     def close(self) -> None:
-        """Tell the memo what was learned last."""
+        """Tell the memo what was learned last. Whoever asks again is answered from the scratch."""
         if self._memo is not None and self._learned:
             self._memo.put(self._learned)
             self._learned = {}
+        self._latest.clear()
+        self._remembered = {}
 
 
 def _bad(message: str, remedy: str) -> Flaw:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Planner", "load_job"]
 
 _MOST_IMAGES: Final = 8
-_MOST_SOUND: Final = 4096
+_MOST_SOUND: Final = 2048
 _AUTO: Final = Fit()
 _OUTPUT_PIXELS: Final = 1 << 20
 """of the image of another job, or of an object, which nobody has seen yet: by default the API makes about 1 MP"""

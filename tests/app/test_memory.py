@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 import struct
 import subprocess
@@ -65,3 +66,24 @@ def test_sixteen_requests_of_eight_photos_of_15_mb(tmp_path: Path) -> None:
 
     assert [line["status"] for line in results(tmp_path / "jobs-out")] == ["stored"] * 16
     assert int(done.stdout) / 1024 < PEAK_MB
+
+
+HELD_BACK = """
+from fluxbatch.adapters.allocator import give_back
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+blocks = [bytes(2048) for _ in range(30_000)]
+del blocks[:-1]  # the last one holds the end of the heap in place
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap of another C library")
+def test_free_memory_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD_BACK], stdout=subprocess.PIPE, check=True)
+    assert int(done.stdout) > 20 << 20

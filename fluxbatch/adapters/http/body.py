@@ -35,9 +35,10 @@ PIECE: Final = 192 * 1024
 
 
 class UploadGate:
-    """One piece of one upload in each round of the event loop: read it, encode it, hand it to the socket.
+    """One piece of one upload at a time, and a round of the event loop for the others after each.
 
-    Uploads take turns. The buffer is shared: a piece is encoded before the turn ends.
+    Uploads take turns: read a piece, encode it, hand it to the socket. The buffer is shared: a piece is
+    encoded before the turn ends.
     """
 
     def __init__(self) -> None:
@@ -53,8 +54,7 @@ class UploadGate:
             if size:
                 # a view: what TLS or the socket don't take at once is cut off it, and not copied each time
                 await writer.write(memoryview(pybase64.b64encode(self._buffer[:size])), drain=False)
-            if not self._waiting:
-                await checkpoint()
+            await checkpoint()
         finally:
             self._pass_turn()
         return size

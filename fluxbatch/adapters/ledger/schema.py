@@ -26,6 +26,7 @@ __all__ = [
     "PRAGMAS",
     "ROWS",
     "RUNS_SINCE",
+    "SORT_ON_DISK",
     "STRANDED",
     "TWINS",
     "UNDER_WAY",
@@ -47,6 +48,9 @@ PRAGMAS: Final = (
     "PRAGMA busy_timeout = 10000",
     "PRAGMA wal_checkpoint(TRUNCATE)",
 )
+
+SORT_ON_DISK: Final = "PRAGMA cache_size = -100"
+"""as much as is read or sorted at a time is held in memory: 2 MB of each, unless told otherwise"""
 
 # what was counted for fingerprints that the job's row no longer has
 _FORMER: Final = """

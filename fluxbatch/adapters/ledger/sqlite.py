@@ -206,6 +206,7 @@ class SqliteLedger:
         def read(_: sqlite3.Connection) -> dict[str, tuple[str, str]]:
             # one that sorts on disk: what writes keeps what is temporary in memory
             with closing(self._open(readonly=True)) as db:
+                db.execute(schema.SORT_ON_DISK)
                 return {sha256: (first, last) for sha256, first, last in db.execute(schema.TWINS, (limit,))}
 
         return await self._thread.call(read)
