@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -276,19 +277,21 @@ def test_a_folder_that_is_renamed_and_put_back(slow: Api, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", ["jobs-out/.fluxbatch", "state"])
-def test_a_folder_that_is_deleted_ends_the_run_when_the_last_url_is_dead(tmp_path: Path, state: str) -> None:
+def test_a_folder_that_is_put_back_when_all_urls_are_dead(tmp_path: Path) -> None:
+    """What came meanwhile has waited in memory."""
     write_rows(tmp_path / "jobs.jsonl", JOBS)
     out = tmp_path / "jobs-out"
     with serving(tmp_path / "simulator", latency_s=0.4, faults=SLOW, url_life=3) as api:
-        with at_work(api, tmp_path, out, "--state", state) as child:
-            shutil.rmtree(out)
+        with at_work(api, tmp_path, out) as child:
+            out.rename(tmp_path / "elsewhere")
             sent = wait_until_it_stops(api, child)
-            ran = child.finish(seconds=40)
-
-        assert ran.code == 3, ran.err
-        check_deleted(api, ran, out, sent=sent)
-        assert ran.summary["stop_reason"] == "storage"
+            dead_at = time.monotonic() + 4
+            wait_for(lambda: time.monotonic() > dead_at)
+            fetched = api.sim.deliveries
+            (tmp_path / "elsewhere").rename(out)
+            check_stopped(api, child, sent=sent)
+            assert api.sim.deliveries == fetched
+        check_rest(api, tmp_path, out)
 
 
 @pytest.mark.slow

@@ -72,6 +72,19 @@ async def test_an_image_that_is_fetched_outlives_its_url() -> None:
     assert len(world.fetcher.tries) == 3
 
 
+async def test_an_image_that_there_is_never_room_for_is_given_up_after_a_while() -> None:
+    world = World(ceiling=3)
+    world.provider = ScriptedProvider(world.clock, Grant(life_s=100.0))
+    world.sink = Stuck(world, seconds=float("inf"))
+    begun = world.clock.monotonic()
+    desk = await world.run(jobs(10))
+    assert 600 <= world.clock.monotonic() - begun < 700
+    assert desk.stop is not None
+    assert (desk.stop.reason, desk.stop.exit_code) == ("storage", 3)
+    sent = len(world.provider.sent)
+    assert await world.states() == {"generated": sent, "pending": 10 - sent}, "the next run has the last word"
+
+
 async def test_a_blocked_name_is_its_own_jobs_matter() -> None:
     world = World(ceiling=3)
     world.sink = Stuck(world, blocked="job-00001")
