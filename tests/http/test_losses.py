@@ -184,7 +184,8 @@ async def test_an_answer_before_the_last_byte_counts(bench: Bench, tmp_path: Pat
 
     answered = anyio.Event()
     async with serve(answer_early, small_buffer=True) as server:
-        verdict = await bench.refusal(server.base_url, job_of([photo]))
+        with anyio.fail_after(5):  # nor does closing the connection wait for the rest to be taken
+            verdict = await bench.refusal(server.base_url, job_of([photo]))
         answered.set()
     assert (verdict.reason, verdict.action, verdict.charge) == EARLY[status]
     assert verdict.message == "early"

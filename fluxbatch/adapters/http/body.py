@@ -115,6 +115,12 @@ class RequestBody(Payload):
         if transport is not None:
             transport.abort()
 
+    def forget_rest(self) -> None:
+        """The answer is here: what is not sent yet stays unsent, or closing would wait for the other side to take it."""
+        transport = self._transport
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  # aiohttp's signature
         """A streamed body has no text of its own."""
         raise TypeError("a request body is streamed, not decoded")
