@@ -68,6 +68,7 @@ def test_a_test_case_a_job(api: Api, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["junit.xml"]
 
 
+@pytest.mark.slow
 def test_it_tells_how_long_each_took(tmp_path: Path) -> None:
     """From a job's first request to its end, what came in between included; nothing was done for one that was there."""
     limited = Faults(schedule={"429": frozenset({2})})

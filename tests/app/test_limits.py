@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_a_run_is_over_in_time_and_goes_on_with_the_next(tmp_path: Path) -> None:
     jobs = write_rows(tmp_path / "jobs.jsonl", 120)
     with serving(tmp_path / "api", latency_s=0.5) as api:
@@ -30,6 +31,7 @@ def test_a_run_is_over_in_time_and_goes_on_with_the_next(tmp_path: Path) -> None
         assert "run the same command again" in ran.err
 
 
+@pytest.mark.slow
 def test_a_known_quota_is_kept(tmp_path: Path) -> None:
     """A full period is not fired off at once: with 120 a minute, two a second."""
     jobs = write_rows(tmp_path / "jobs.jsonl", 8)

@@ -31,6 +31,7 @@ def test_a_cap_is_not_a_new_one_for_a_run_taken_up_again(tmp_path: Path) -> None
         assert (more.code, more.summary["requests"]) == (0, 2)
 
 
+@pytest.mark.slow
 def test_a_cap_holds_over_runs_that_are_killed(tmp_path: Path) -> None:
     jobs = write_rows(tmp_path / "jobs.jsonl", 60)
     out = tmp_path / "jobs-out"

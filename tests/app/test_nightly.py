@@ -113,6 +113,7 @@ def test_a_budget_holds_over_runs_that_went_through(api: Api, tmp_path: Path) ->
     assert more.summary["requests"] == 1
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_spent_counts(tmp_path: Path) -> None:
     with serving(tmp_path / "api", latency_s=30) as api:
         write_rows(tmp_path / "jobs.jsonl", 6)

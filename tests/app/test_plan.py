@@ -146,6 +146,7 @@ def test_the_fields_that_changed_are_named(api: Api, tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------- chains
+@pytest.mark.slow
 def test_a_step_of_a_chain_that_changes_takes_the_later_ones_along(api: Api, tmp_path: Path) -> None:
     out = tmp_path / "jobs-out"
     write_chain(tmp_path, "One", "Two", "Three", "Four")

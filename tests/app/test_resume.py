@@ -206,6 +206,7 @@ def test_a_photo_that_is_away_for_a_moment_takes_nothing_with_it(api: Api, tmp_p
     assert results(out)[0]["sha256"] == before["sha256"]
 
 
+@pytest.mark.slow
 def test_two_output_folders_can_not_use_one_ledger_at_a_time(tmp_path: Path) -> None:
     with serving(tmp_path / "simulator", latency_s=20) as api:
         write_rows(tmp_path / "jobs.jsonl", 1)

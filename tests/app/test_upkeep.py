@@ -180,6 +180,7 @@ def test_an_image_that_was_pruned_is_made_when_its_job_comes_back(api: Api, tmp_
     assert (lines["dog"]["charged"], lines["dog"]["cost_usd"]) == (2, 0.02)
 
 
+@pytest.mark.slow
 def test_what_was_maybe_billed_twice_stays_held_though_it_was_pruned(api: Api, tmp_path: Path) -> None:
     jobs = rows(tmp_path / "jobs.jsonl", cat="A cat", dog="A dog")
     out = tmp_path / "jobs-out"

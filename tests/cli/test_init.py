@@ -130,6 +130,7 @@ def test_a_table(here: Path, name: str, header: list[str]) -> None:
     assert prompts == [f"Place the {row[1]}" for row in rows]
 
 
+@pytest.mark.slow
 def test_each_option_can_be_taken_into_use(here: Path) -> None:
     photos_into(here, "cup.png", "cat.webp", "person.jpg", "grass.jpg")
     write_csv(here / "products.csv", HEADER, ROWS)

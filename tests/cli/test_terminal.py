@@ -218,6 +218,7 @@ def test_a_terminal_made_narrower_is_drawn_narrower(slow: Api, tmp_path: Path) -
     assert max(map(len, lines)) <= 38, lines
 
 
+@pytest.mark.slow
 def test_ctrl_z_leaves_the_terminal_clean_and_fg_goes_on_below(slow: Api, tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 12)
     with live(slow, tmp_path, script=SHELL) as run:
@@ -241,6 +242,7 @@ def test_a_pipe_gets_no_escape_code(api: Api, tmp_path: Path) -> None:
     assert "\x1b" not in ran.out + ran.err
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_held_holds_up_nothing(api: Api, tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 40)
     mine, theirs = pty.openpty()

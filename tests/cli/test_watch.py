@@ -32,6 +32,7 @@ def watch(*args: object, cwd: Path) -> Ran:
     return run_command("status", "out", "--watch", "--interval", 0.1, *args, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_to_its_end(slow: Api, tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", JOBS)
     with slow.running("jobs.jsonl", "-o", "out", "--concurrency", 2, "--yes", cwd=tmp_path) as child:

@@ -134,6 +134,7 @@ def test_a_prompt_that_people_asked_for_is_used_with_the_seed_as_it_was_and_stay
     assert set(bought(api).values()) == {1}
 
 
+@pytest.mark.slow
 def test_who_edits_the_manifest_has_the_last_word(api: Api, tmp_path: Path) -> None:
     manifest(tmp_path)
     out = tmp_path / "jobs-out"

@@ -210,6 +210,7 @@ def renewed(server: S3Server) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_place_to_another(api: Api, tmp_path: Path) -> None:
     manifest = write_rows(tmp_path / "jobs.jsonl", 3)
     with s3_serving() as server:

@@ -179,6 +179,7 @@ def quick() -> Iterator[Store]:
         yield Store(server.environment)
 
 
+@pytest.mark.slow
 def test_from_a_checkout_that_can_only_be_read(
     quick: Store, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, readonly: tuple[str, ...]
 ) -> None:

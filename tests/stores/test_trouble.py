@@ -111,6 +111,7 @@ def test_what_is_there_already_is_an_error_before_anything_is_sent(api: Api, ser
     assert not api.sim.calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_store_without_conditions_is_looked_at_first(
     api: Api, server: S3Server, tmp_path: Path, *, refuses: bool

@@ -116,7 +116,7 @@ class RequestBody(Payload):
             transport.abort()
 
     def forget_rest(self) -> None:
-        """The answer is here: what is not sent yet stays unsent, or closing would wait for the other side to take it."""
+        """The answer is here: what is not sent yet stays unsent, or closing would wait for the others to take it."""
         transport = self._transport
         if transport is not None and transport.get_write_buffer_size():
             transport.abort()
