@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PLACE = "s3://pictures/shop/night"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[S3Server]:

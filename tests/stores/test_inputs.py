@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.stores.s3server import S3Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(server: S3Server) -> S3Server:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from blockbuster import BlockBuster
 
+pytestmark = pytest.mark.slow
+
 PLACE = "s3://pictures/shop"
 KEY = f"shop/{MARK}"
 BEAT_S = 0.1
@@ -210,7 +212,6 @@ def renewed(server: S3Server) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.slow
 def test_a_run_leaves_a_place_to_another(api: Api, tmp_path: Path) -> None:
     manifest = write_rows(tmp_path / "jobs.jsonl", 3)
     with s3_serving() as server:
@@ -229,7 +230,6 @@ def test_a_run_leaves_a_place_to_another(api: Api, tmp_path: Path) -> None:
         assert KEY not in server.objects, "nothing is left behind"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_two_machines_with_the_same_line_in_their_crontab(tmp_path: Path) -> None:
     """One goes on. Once it is killed, the other waits until that is sure, and makes what is missing."""

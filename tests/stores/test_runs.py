@@ -13,6 +13,8 @@ from fluxbatch.testing import make_png
 from tests.app.stage import Api, Ran, run_command, sha256, wait_for, write_rows
 from tests.stores.s3server import SECRET, S3Server
 
+pytestmark = pytest.mark.slow
+
 PLACE = "s3://pictures/shop/night"
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from blockbuster import BlockBuster
 
+pytestmark = pytest.mark.slow
+
 PLACE = "s3://pictures/shop"
 
 
@@ -45,7 +47,6 @@ def images(server: S3Server) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------- whole runs
-@pytest.mark.slow
 def test_a_store_that_goes_away_stops_the_run_and_loses_nothing(server: S3Server, tmp_path: Path) -> None:
     """URLs and process die before it is back: the images come from the spool."""
     manifest, spool = write_rows(tmp_path / "jobs.jsonl", 60), tmp_path / "state" / "spool"
@@ -111,7 +112,6 @@ def test_what_is_there_already_is_an_error_before_anything_is_sent(api: Api, ser
     assert not api.sim.calls
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("refuses", [True, False])
 def test_a_store_without_conditions_is_looked_at_first(
     api: Api, server: S3Server, tmp_path: Path, *, refuses: bool
