@@ -92,7 +92,7 @@ def system_calls(api: Api, folder: Path, jobs: int) -> int:
         pytest.param(statements, 5.0, id="statements of SQL"),
         pytest.param(
             system_calls,
-            50,
+            48,
             id="calls of the system",
             marks=pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace, which .ci/run installs"),
         ),
