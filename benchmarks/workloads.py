@@ -89,12 +89,14 @@ _HUGE: Final = Workload(
     needs_mb=5000,
 )
 _HUGE_TLS: Final = replace(_HUGE, name="8 × (8 × 20 MB), TLS", tls=True, needs_mb=8200)
+_SMALL_WIDEST_SLOW: Final = replace(_SMALL_WIDE_SLOW, name="small, 1,000 slots, 200 ms", slots=1000)
 _GET_SMALL: Final = Workload("results of 100 KB", "downloads", jobs=1000, slots=16)
 _GET: Final = Workload("results of 2 MB", "downloads", jobs=96, slots=16, image="2 MB")
 _GET_LARGE: Final = Workload("results of 20 MB", "downloads", jobs=16, slots=8, image="20 MB")
 _STREAM: Final = replace(_LARGE, name="64 × (1 × 20 MB), 16 slots", jobs=64)
 _FLOOD: Final = replace(_HUGE, name="64 × (8 × 20 MB)", jobs=64, slots=64, latency_ms=200)
 
+_LAGS: Final = (_STREAM, _FLOOD, _SMALL)
 _UPLOADS: Final = (_LARGE, _LARGE_TLS, _HUGE, _HUGE_TLS)
 
 
@@ -120,12 +122,11 @@ def extent(size: Size) -> Extent:
     match size:
         case "full":
             return Extent(
-                10, (2_000, 40_000), 200_000, 10_000, (_STREAM, _FLOOD, _SMALL, _SMALL_WIDE_SLOW), 60_000, 900
+                10, (2_000, 40_000), 200_000, 10_000, (*_LAGS, _SMALL_WIDE_SLOW, _SMALL_WIDEST_SLOW), 60_000, 900
             )
         case "half":
-            return Extent(
-                10, (2_000, 12_000), 100_000, 3_000, (_STREAM, _FLOOD, _SMALL, _of(_SMALL_WIDE_SLOW, 2000)), 30_000, 600
-            )
+            wide = (_of(_SMALL_WIDE_SLOW, 2000), _SMALL_WIDEST_SLOW)
+            return Extent(10, (2_000, 12_000), 100_000, 3_000, (*_LAGS, *wide), 30_000, 600)
         case "quick":
             return Extent(3, (500, 2_000), 10_000, 200, (_LARGE, _of(_SMALL, 256)), 6_000, 150)
         case "smoke":
