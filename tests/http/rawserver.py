@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +14,6 @@ import anyio
 import orjson
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 
@@ -101,6 +101,18 @@ class Peer:
 
     def half_close(self) -> None:
         self.writer.write_eof()
+
+    def end_with(self, data: bytes) -> None:
+        """Send the last bytes and say in the same breath that no more comes, but keep the connection."""
+        if not self.server.tls:
+            self.writer.write(data)
+            self.writer.write_eof()
+            return
+        tls = self.writer.get_extra_info("ssl_object")
+        tls.write(data)
+        with suppress(ssl.SSLError):  # it would like the notice of the client too
+            tls.unwrap()
+        # both go out when the connection is read next
 
     async def gone(self) -> None:
         """Read on until the client is gone."""

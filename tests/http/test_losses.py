@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
+from fluxbatch.adapters.http.connect import Network
 from fluxbatch.model.answer import Action, Scope
 from fluxbatch.model.state import Charge, Reason
 from tests.http.rawserver import CHUNKED, GRANTED, Peer, Script, always, answer, chunk, serve
@@ -13,6 +15,8 @@ from tests.http.support import KEY, Bench, job_of, write_photo
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.http.conftest import Certificates
 
 HTML = b"<html><head><title>524: A timeout occurred</title></head><body>cloudflare</body></html>"
 HTML_HEADERS = {"Content-Type": "text/html; charset=UTF-8"}
@@ -169,21 +173,29 @@ EARLY = {
 
 
 @pytest.mark.parametrize("status", EARLY)
-@pytest.mark.parametrize("read_on", [True, False], ids=["reads on", "stops reading"])
-async def test_an_answer_before_the_last_byte_counts(bench: Bench, tmp_path: Path, status: str, read_on: bool) -> None:
+@pytest.mark.parametrize("then", ["reads on", "stops reading", "ends"])
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+async def test_an_answer_before_the_last_byte_counts(
+    bench: Bench, certificates: Certificates, tmp_path: Path, status: str, then: str, secure: bool
+) -> None:
     photo = write_photo(tmp_path, "one.png", 16 << 20)
 
     async def answer_early(peer: Peer) -> None:
         head = await peer.head()
         await peer.body(head, bytes_at_most=1 << 20)
-        await peer.send(answer({"error": {"message": "early"}}, status=status, headers={"Connection": "close"}))
-        if read_on:
-            await peer.body(head)
+        early = answer({"error": {"message": "early"}}, status=status, headers={"Connection": "close"})
+        if then == "ends":  # as nginx does, which reads on for a while
+            peer.end_with(early)
         else:
+            await peer.send(early)
+        if then == "stops reading":
             await peer.server.until(answered.is_set)
+        else:
+            await peer.body(head)
 
     answered = anyio.Event()
-    async with serve(answer_early, small_buffer=True) as server:
+    bench = replace(bench, network=Network(ca_file=certificates.ca_file))
+    async with serve(answer_early, tls=certificates.server if secure else None, small_buffer=True) as server:
         with anyio.fail_after(5):  # nor does closing the connection wait for the rest to be taken
             verdict = await bench.refusal(server.base_url, job_of([photo]))
         answered.set()
@@ -191,6 +203,28 @@ async def test_an_answer_before_the_last_byte_counts(bench: Bench, tmp_path: Pat
     assert verdict.message == "early"
     sent = server.peers[0].received
     assert sent < int(server.requests[0].headers["content-length"]), "the rest of the body is not sent"
+
+
+async def test_an_answer_may_come_with_the_end_of_the_connection(
+    bench: Bench, certificates: Certificates, tmp_path: Path
+) -> None:
+    """The whole body was on its way when a gateway refused it for its size, as nginx does."""
+    photo = write_photo(tmp_path, "one.png", 60_000)
+
+    async def refuse(peer: Peer) -> None:
+        head = await peer.head()
+        refusal = answer({"error": {"message": "no"}}, status="413 Content Too Large", headers={"Connection": "close"})
+        peer.end_with(refusal)
+        await peer.body(head)
+        await peer.server.until(answered.is_set)
+
+    answered = anyio.Event()
+    bench = replace(bench, network=Network(ca_file=certificates.ca_file))
+    async with serve(refuse, tls=certificates.server) as server:
+        with anyio.fail_after(5):
+            verdict = await bench.refusal(server.base_url, job_of([photo]))
+        answered.set()
+    assert (verdict.reason, verdict.action, verdict.message) == (Reason.TOO_LARGE, Action.FAIL_JOB, "no")
 
 
 ANSWERS = {

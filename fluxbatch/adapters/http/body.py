@@ -7,7 +7,9 @@ takes everything at once from starving the event loop.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -108,18 +110,22 @@ class RequestBody(Payload):
         self.complete = False
         self.error: PhotoError | None = None
         self._transport: Transport | None = None
+        self._socket: socket.socket | None = None
 
     def abort(self) -> None:
         """Cut the connection at once: a mere close would wait for the other side to take what is buffered."""
-        transport = self._transport
-        if transport is not None:
-            transport.abort()
+        if self._transport is None or self._socket is None:
+            return
+        self._transport.abort()
+        with suppress(OSError):  # it may be closed
+            # a TLS transport that both sides have closed lets go of its socket: abort() does nothing any more
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def forget_rest(self) -> None:
         """The answer is here: what is not sent yet stays unsent, or closing would wait for the others to take it."""
         transport = self._transport
-        if transport is not None and transport.get_write_buffer_size():
-            transport.abort()
+        if transport is not None and (transport.is_closing() or transport.get_write_buffer_size()):
+            self.abort()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  # aiohttp's signature
         """A streamed body has no text of its own."""
@@ -128,7 +134,8 @@ class RequestBody(Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Send everything. Breaks off before the last byte if a photo is not the one that was checked."""
         assert isinstance(writer, StreamWriter)
-        self._transport = writer.transport
+        transport = self._transport = writer.transport
+        self._socket = None if transport is None else transport.get_extra_info("socket")
         for part in self._parts[:-1]:
             if isinstance(part, Photo):
                 await self._send_photo(part, writer)

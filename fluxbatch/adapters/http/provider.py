@@ -117,8 +117,10 @@ class GatewayProvider:
             try:
                 response = await self._post(body)
                 early = not body.complete
-                lost = await self._read(response, reader, patience)
-                body.forget_rest()
+                try:
+                    lost = await self._read(response, reader, patience)
+                finally:
+                    body.forget_rest()
             except (aiohttp.ClientError, OSError) as error:
                 if body.error is not None:
                     raise body.error from None
