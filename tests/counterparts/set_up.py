@@ -41,7 +41,7 @@ class Counterpart:
     @property
     def version(self) -> str:
         """What a folder must have been made from to be used."""
-        return f"{hashlib.sha256(self.lock.read_bytes()).hexdigest()} {sys.executable} {sys.version}"
+        return f"{hashlib.sha256(self.lock.read_bytes()).hexdigest()} {sys.base_prefix} {sys.version}"
 
     @property
     def ready(self) -> bool:

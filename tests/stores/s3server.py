@@ -8,7 +8,7 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote
 from xml.sax.saxutils import escape
 
@@ -55,6 +55,8 @@ class S3Server:
         cut_after_put: so many objects are written without an answer.
     """
 
+    _refuses_by = 403
+
     def __init__(self, bucket: str = "pictures") -> None:
         self.bucket = bucket
         self.objects: dict[str, Kept] = {}
@@ -96,7 +98,7 @@ class S3Server:
         return kept
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        path = unquote(_path(request))
+        path = unquote(path_of(request))
         bucket, _, key = path.lstrip("/").partition("/")
         query = dict(parse_qsl(request.query_string, keep_blank_values=True))
         asked = Asked(request.method, key, {k.lower(): v for k, v in request.headers.items()}, query)
@@ -107,14 +109,14 @@ class S3Server:
             assert request.transport is not None
             request.transport.abort()
         if isinstance(fault, int):
-            return _error(fault, "SlowDown" if fault == 503 else "Fault")
+            return error(fault, "SlowDown" if fault == 503 else "Fault")
         if isinstance(fault, float):
             await anyio.sleep(fault)
         refusal = self._unsigned(request, asked, body)
         if refusal:
-            return _error(403, refusal)
+            return error(self._refuses_by, refusal)
         if bucket != self.bucket:
-            return _error(404, "NoSuchBucket")
+            return error(404, "NoSuchBucket")
         answer: web.StreamResponse = getattr(self, f"_{request.method.lower()}")(asked, body)
         if asked.method == "PUT" and answer.status == 200 and self.cut_after_put:
             self.cut_after_put -= 1
@@ -126,14 +128,14 @@ class S3Server:
         self.before_put(asked)
         there, headers = self.objects.get(asked.key), asked.headers
         if self.refuses_conditions and not headers.keys().isdisjoint({"if-match", "if-none-match"}):
-            return _error(501, "NotImplemented")
+            return error(501, "NotImplemented")
         if self.conditional:
             if headers.get("if-none-match") == "*" and there is not None:
-                return _error(412, "PreconditionFailed")
+                return error(412, "PreconditionFailed")
             if "if-match" in headers and there is None:
-                return _error(404, "NoSuchKey")
+                return error(404, "NoSuchKey")
             if there is not None and headers.get("if-match", there.etag) != there.etag:
-                return _error(412, "PreconditionFailed")
+                return error(412, "PreconditionFailed")
         said = {k: v for k, v in headers.items() if k.startswith("x-amz-meta-") or k == "content-type"}
         return web.Response(headers={"ETag": self.put(asked.key, body, **said).etag})
 
@@ -142,9 +144,9 @@ class S3Server:
             return self._list(asked)
         there = self.objects.get(asked.key)
         if there is None:
-            return _error(404, "NoSuchKey")
+            return error(404, "NoSuchKey")
         if asked.headers.get("if-match", there.etag) != there.etag:
-            return _error(412, "PreconditionFailed")
+            return error(412, "PreconditionFailed")
         modified = there.modified.strftime("%a, %d %b %Y %H:%M:%S GMT")
         headers = {"ETag": there.etag, "Last-Modified": modified, **there.headers}
         return web.Response(body=there.data, headers=headers)
@@ -159,15 +161,16 @@ class S3Server:
         prefix, after = asked.query.get("prefix", ""), asked.query.get("continuation-token", "")
         names = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         page, rest = names[:1000], names[1000:]
-        items = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.objects[key].data)}</Size>"
-            f"<ETag>{escape(self.objects[key].etag)}</ETag>"
-            f"<LastModified>{self.objects[key].modified:%Y-%m-%dT%H:%M:%S.000Z}</LastModified></Contents>"
-            for key in page
-        )
+        items = "".join(f"<Contents>{self._listed(key, self.objects[key])}</Contents>" for key in page)
         more = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
         text = f"<ListBucketResult><IsTruncated>{str(bool(rest)).lower()}</IsTruncated>{more}{items}</ListBucketResult>"
         return web.Response(text=text, content_type="application/xml")
+
+    def _listed(self, key: str, kept: Kept) -> str:
+        return (
+            f"<Key>{escape(key)}</Key><Size>{len(kept.data)}</Size><ETag>{escape(kept.etag)}</ETag>"
+            f"<LastModified>{kept.modified:%Y-%m-%dT%H:%M:%S.000Z}</LastModified>"
+        )
 
     def _unsigned(self, request: web.Request, asked: Asked, body: bytes) -> str:
         """Why a request is refused; empty if it is signed as it should be."""
@@ -192,7 +195,7 @@ class S3Server:
         canonical = "\n".join(
             [
                 asked.method,
-                quote(unquote(_path(request)), safe="/~"),
+                quote(unquote(path_of(request)), safe="/~"),
                 "&".join(f"{quote(k, safe='~')}={quote(v, safe='~')}" for k, v in sorted(query.items())),
                 *(f"{name}:{asked.headers.get(name, '').strip()}" for name in names.split(";")),
                 "",
@@ -208,21 +211,28 @@ class S3Server:
         return "" if hmac.compare_digest(wanted, given) else "SignatureDoesNotMatch"
 
 
-def _path(request: web.Request) -> str:
+def path_of(request: web.Request) -> str:
     """As it was written; a client that takes this server for a proxy writes the whole address."""
     return re.sub("^http://[^/]*", "", request.raw_path.partition("?")[0])
 
 
-def _error(status: int, code: str) -> web.Response:
+def error(status: int, code: str) -> web.Response:
     # as chatty as the real ones, which tell the key and all that was to be signed
     text = f"<Error><Code>{code}</Code><AWSAccessKeyId>{KEY}</AWSAccessKeyId><StringToSign>x</StringToSign></Error>"
     return web.Response(status=status, text=text, content_type="application/xml")
 
 
 @contextmanager
-def s3_serving(**options: Any) -> Iterator[S3Server]:
+def s3_serving() -> Iterator[S3Server]:
     """A server on a thread of its own."""
-    server = S3Server(**options)
+    server = S3Server()
+    with serving_objects(server):
+        yield server
+
+
+@contextmanager
+def serving_objects(server: S3Server) -> Iterator[None]:
+    """Let a server answer, on a thread of its own."""
 
     async def start() -> web.AppRunner:
         app = web.Application(client_max_size=1 << 30)
@@ -237,6 +247,6 @@ def s3_serving(**options: Any) -> Iterator[S3Server]:
     with start_blocking_portal() as portal:
         runner = portal.call(start)
         try:
-            yield server
+            yield
         finally:
             portal.call(runner.cleanup)

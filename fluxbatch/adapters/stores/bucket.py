@@ -71,6 +71,7 @@ class Bucket:
         self.updates = True
         self.bare_etags = False
         self.checks_digests = address.scheme in {"s3", "oss"}
+        self._counts_generations = address.scheme == "gs"  # which a listing doesn't tell
         self._obstore = obstore
         self._store = store
         self._errors = (obstore.exceptions.BaseError, OSError, ValueError)
@@ -86,12 +87,7 @@ class Bucket:
             Conflict: something else is there by now; nothing was written.
             StorageError: it can't be written.
         """
-        mode: Any = "create" if instead_of is None else self._version(instead_of)
-        if not (self.creates if instead_of is None else self.updates):
-            found = await self.head(name)
-            if (found and found.seen.etag) != (instead_of and instead_of.etag):
-                raise Conflict(name)
-            mode = "overwrite"
+        mode = await self._mode(name, instead_of)
         exceptions = self._obstore.exceptions
         try:
             result = await self._obstore.put_async(
@@ -216,6 +212,21 @@ class Bucket:
             return await self._obstore.sign_async(self._store, "GET", name, timedelta(seconds=seconds))
         except self._errors as error:
             raise storage_error(self.address, error, doing="signed for") from error
+
+    async def _mode(self, name: str, instead_of: Seen | None) -> Any:
+        """How to write, in obstore's words, so that nothing but what was seen is replaced.
+
+        Raises:
+            Conflict: it is something else by now.
+        """
+        if instead_of is None and self.creates:
+            return "create"
+        if instead_of is not None and self.updates and (instead_of.version or not self._counts_generations):
+            return self._version(instead_of)
+        found = await self.head(name)
+        if (found and found.seen.etag) != (instead_of and instead_of.etag):
+            raise Conflict(name)
+        return self._version(found.seen) if found is not None and self.updates else "overwrite"
 
     def _version(self, seen: Seen) -> dict[str, str]:
         etag = seen.etag.strip('"') if self.bare_etags else seen.etag
