@@ -446,7 +446,7 @@ def edited(*edits: tuple[str, int]) -> list[Turn]:
     return [Turn((edit,), "all", 0, None) for edit in edits]
 
 
-@settings(max_examples=8, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@settings(max_examples=4, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @example(turns=edited(("rename", 0), ("variants", 0)))  # an image and a copy of it, both free, and two that ask for it
 @example(turns=edited(("variants", 2), ("rename", 2)))  # variants of a chain whose first steps are alike
 @given(turns=TURNS)

@@ -130,7 +130,7 @@ def check_nowhere(folder: Path, *shown: Ran) -> None:
             assert secret not in ran.out + ran.err
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", [pytest.param("text", marks=pytest.mark.slow), "json"])
 def test_whatever_an_api_tells_of_them_they_are_nowhere(tmp_path: Path, form: str) -> None:
     write_rows(tmp_path / "jobs.jsonl", 24)
     # an image in between: an API that only refuses is left alone for a while

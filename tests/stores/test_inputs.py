@@ -15,6 +15,7 @@ from fluxbatch.testing import make_png
 from tests.app.stage import PHOTOS, Api, Ran, results, run_command, sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.stores.s3server import S3Server
@@ -139,18 +140,18 @@ def small_png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "fit", "code", "said"),
+    ("make", "fit", "code", "said"),
     [
-        (small_png(200, 40), None, "bad_image", "200×40 pixels are too small"),
-        (small_png(200, 200)[:-30], None, "bad_image", "upload it again"),
-        (large_png(6000, 4000), "off", "too_large", "6000×4000 are 22.9 MP, the limit is 20"),
-        (large_png(20000, 12000), None, "too_large", "the limit is 200"),
+        (lambda: small_png(200, 40), None, "bad_image", "200×40 pixels are too small"),
+        (lambda: small_png(200, 200)[:-30], None, "bad_image", "upload it again"),
+        (lambda: large_png(6000, 4000), "off", "too_large", "6000×4000 are 22.9 MP, the limit is 20"),
+        (lambda: large_png(20000, 12000), None, "too_large", "the limit is 200"),
     ],
 )
 def test_they_are_judged_as_local_ones_before_they_are_paid_for(
-    api: Api, server: S3Server, tmp_path: Path, data: bytes, fit: str | None, code: str, said: str
+    api: Api, server: S3Server, tmp_path: Path, make: Callable[[], bytes], fit: str | None, code: str, said: str
 ) -> None:
-    server.put("in/cup one.png", data)
+    server.put("in/cup one.png", make())
     manifest = write(tmp_path, defaults={"fit": fit} if fit else {})
     done = run(api, manifest)
     assert (done.code, done.summary["requests"]) == (1, 0), done.err
