@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
     from fluxbatch.ports import Memo
+    from fluxbatch.settings import Settings
 
 __all__ = ["compose", "networks"]
 
@@ -100,7 +101,6 @@ async def compose(
     places = await anyio.to_thread.run_sync(default_places, folder.paths.ledger)
     fitter = PillowFitter(folder.paths.fitted)
     await anyio.to_thread.run_sync(fitter.sweep)
-    ceilings = {model.id: model.concurrency for model in known_models().values() if model.concurrency is not None}
     try:
         yield Desk(
             run_id=run_id,
@@ -111,7 +111,7 @@ async def compose(
             clock=clock,
             observer=Observers([folder.events, *request.hooks.observers]),
             settings=settings,
-            limiter=AdaptiveLimiter(settings.concurrency, by_model=ceilings, learned=learned, rpm=settings.rpm),
+            limiter=_limiter(settings, learned),
             budget=Budget(settings.max_cost_usd, calendar.allowance),
             window=calendar.window,
             outage=Outage(patience_s=settings.outage_s, first_answer_s=settings.first_answer_s),
@@ -124,3 +124,8 @@ async def compose(
         with anyio.CancelScope(shield=True):
             await provider.close()
             await fetcher.close()
+
+
+def _limiter(settings: Settings, learned: Mapping[str, int]) -> AdaptiveLimiter:
+    ceilings = {model.id: model.concurrency for model in known_models().values() if model.concurrency is not None}
+    return AdaptiveLimiter(settings.concurrency, by_model=ceilings, learned=learned, rpm=settings.rpm)

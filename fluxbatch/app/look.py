@@ -6,7 +6,7 @@ import fcntl
 import os
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
@@ -17,9 +17,8 @@ from fluxbatch.adapters.stores import StoreIndex
 from fluxbatch.app.cache import photo_memo
 from fluxbatch.app.flags import finding_flags
 from fluxbatch.app.folder import STATE_FOLDER, Paths, cut_address, known_state
-from fluxbatch.app.outlook import outlook_of
+from fluxbatch.app.outlook import outlook_of, under_way
 from fluxbatch.errors import UsageError
-from fluxbatch.model.state import JobState
 from fluxbatch.planning.findings import Findings
 from fluxbatch.planning.intake import Intake
 from fluxbatch.policy.outlook import Outlook
@@ -43,9 +42,6 @@ __all__ = [
     "rewrite_results",
     "validate",
 ]
-
-
-_MOST_IN_FLIGHT: Final = 10_000
 
 
 def validate(sources: Sequence[ManifestFile]) -> tuple[int, Findings]:
@@ -164,14 +160,12 @@ async def look_at(paths: Paths, settings: Settings | None = None) -> FolderStatu
     ledger = await open_ledger(paths)
     try:
         kind, tally, last_run = await ledger.kind(), await ledger.tally(), await ledger.last_run()
-        # no more than were in flight at a time
-        under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_IN_FLIGHT)
-        outlook = await outlook_of(settings or Settings(), ledger, SystemClock())
+        count, usd = await under_way(ledger)
+        outlook = await outlook_of(settings or Settings(), ledger, SystemClock(), open_usd=usd)
     finally:
         await ledger.close()
     held = await anyio.to_thread.run_sync(is_held, paths)
-    usd = sum(record.job.price or 0.0 for record in under_way)
-    return FolderStatus(paths, held, kind, tally, last_run, len(under_way), usd, outlook)
+    return FolderStatus(paths, held, kind, tally, last_run, count, usd, outlook)
 
 
 async def rewrite_results(paths: Paths) -> int:

@@ -17,7 +17,7 @@ from fluxbatch.adapters.ledger import SqliteLedger
 from fluxbatch.app.folder import Paths
 from fluxbatch.app.learned import Learned, recall
 from fluxbatch.app.look import is_held
-from fluxbatch.app.outlook import outlook_of
+from fluxbatch.app.outlook import outlook_of, under_way
 from fluxbatch.app.overlays import find_rejected, lay_over
 from fluxbatch.app.survey import Survey
 from fluxbatch.app.taking_in import choose, gate, take_in
@@ -141,7 +141,8 @@ async def outline(request: RunRequest) -> Outline:
             ledger = await _opened(known, request, paths)
             if not await anyio.to_thread.run_sync(is_held, paths):
                 ledger = _Settled(ledger, request.settings.if_unsure)
-        outlook = await outlook_of(request.settings, known, SystemClock())
+        _, open_usd = (0, 0.0) if known is None else await under_way(known)
+        outlook = await outlook_of(request.settings, known, SystemClock(), open_usd=open_usd)
         await find_rejected(intake, request, paths, ledger)
         kind = "simulated" if request.simulate else "live"
         sink = await sink_to_plan_with(paths, findings, kind=kind, ca_file=request.ca_file)

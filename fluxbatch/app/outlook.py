@@ -17,16 +17,26 @@ if TYPE_CHECKING:
     from fluxbatch.ports import Clock
     from fluxbatch.settings import Settings
 
-__all__ = ["outlook_of"]
+__all__ = ["outlook_of", "under_way"]
 
 _MOST_OPEN: Final = 10_000
 """requests; no more than were in flight at a time"""
 
 
-async def outlook_of(settings: Settings, ledger: SqliteLedger | None, clock: Clock) -> Outlook:
-    """How things stand now; ``ledger``: None for a folder that isn't there yet.
+async def under_way(ledger: SqliteLedger) -> tuple[int, float]:
+    """Requests on record that were not answered, and their price in USD: they are under way, or were maybe billed."""
+    records = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_OPEN)
+    return len(records), sum(record.job.price or 0.0 for record in records)
 
-    Requests on record that were not answered count as spent: they are under way, or were maybe billed.
+
+async def outlook_of(settings: Settings, ledger: SqliteLedger | None, clock: Clock, *, open_usd: float) -> Outlook:
+    """How things stand now.
+
+    Args:
+        settings: of hours and budget.
+        ledger: None for a folder that isn't there yet.
+        clock: says when now is.
+        open_usd: the price of requests ``under_way``, which count as spent.
 
     Raises:
         UsageError: the hours or the budget can't be understood.
@@ -35,7 +45,5 @@ async def outlook_of(settings: Settings, ledger: SqliteLedger | None, clock: Clo
     found = Outlook(clock.now(), calendar.window, calendar.allowance)
     if calendar.allowance is not None and ledger is not None:
         begins = calendar.allowance.begins(found.now)
-        found.spent_usd = spent_since(await ledger.runs(begins), begins)
-        under_way = await ledger.in_state(JobState.SUBMITTED, limit=_MOST_OPEN)
-        found.spent_usd += sum(record.job.price or 0.0 for record in under_way)
+        found.spent_usd = spent_since(await ledger.runs(begins), begins) + open_usd
     return found

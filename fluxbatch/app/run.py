@@ -154,28 +154,19 @@ class _Run:
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
-                trouble: StorageError | None = None
-                try:
-                    await try_store(folder, request.ca_file)
-                except StorageError as error:
-                    trouble = error
-                # what is paid for already is brought home all the same: a store may be back before its URL dies
-                await self._rescue(engine, desk)
-                if trouble is not None:
-                    raise trouble
-                tell_waiting = request.hooks.waiting or (lambda _words: None)
-                await stack.enter_async_context(claimed(folder, desk, tell_waiting))
+                await self._settle_past(engine, desk, folder)
+                await stack.enter_async_context(claimed(folder, desk, request.hooks.waiting or (lambda _words: None)))
                 await self._carry(desk)
                 if not checked:
                     await find_rejected(intake, request, paths, folder.ledger)
                     await in_thread(partial(check, intake, request, self._findings))
                 quote = await agree(request, intake, self._findings, folder, desk, self._calendar)
-                desk.answer_s = known.answer_s or _promised_s(quote)
             except FluxbatchError as error:
                 # called off before the first request: what it fetched is on record all the same
                 facts = {"exit_code": error.exit_code, "stop_reason": CALLED_OFF}
                 await folder.ledger.end(self._run_id, self._clock.now(), facts)
                 raise
+            desk.answer_s = known.answer_s or _promised_s(quote)
             summary = await self._work(engine, desk, quote, folder, intake)
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
@@ -187,6 +178,21 @@ class _Run:
                     Aftermath(summary, paths.out, intake.unusable, begun_at, paths.events, folder.ledger, intake)
                 )
             return RunOutcome(summary, paths)
+
+    async def _settle_past(self, engine: Engine, desk: Desk, folder: HeldFolder) -> None:
+        """Bring home what is paid for already, also where the store is away: it may be back before the URL dies.
+
+        Raises:
+            StorageError: nothing could be stored now.
+        """
+        trouble: StorageError | None = None
+        try:
+            await try_store(folder, self._request.ca_file)
+        except StorageError as error:
+            trouble = error
+        await self._rescue(engine, desk)
+        if trouble is not None:
+            raise trouble
 
     async def _rescue(self, engine: Engine, desk: Desk) -> None:
         """Settle what an earlier run left behind, and fetch what it paid for. A signal lets that finish."""
