@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -13,8 +12,9 @@ import anyio.to_thread
 import orjson
 
 from fluxbatch.adapters.ledger import codec, schema, writes
+from fluxbatch.adapters.ledger.file import LedgerFile, kind_of
 from fluxbatch.adapters.ledger.thread import CommitThread, Together
-from fluxbatch.errors import StepRefused, StorageError, UsageError
+from fluxbatch.errors import StepRefused
 from fluxbatch.model.state import NEXT, JobState
 from fluxbatch.ports import RunRow, Tally
 
@@ -41,11 +41,8 @@ class SqliteLedger:
     """
 
     def __init__(self, path: Path, *, kind: str = "", readonly: bool = False) -> None:
-        self._path = path
-        self._kind = kind
-        self._readonly = readonly
-        self._file = (-1, -1)
-        self._thread = CommitThread(self._connect, self._check_file)
+        self._file = LedgerFile(path, kind=kind, readonly=readonly)
+        self._thread = CommitThread(self._file.connect, self._file.check)
         self._run_id = ""
         self._linked: bool | None = None
 
@@ -56,12 +53,12 @@ class SqliteLedger:
             UsageError: the folder holds images of the other kind, or its ledger is of a newer version.
             StorageError: it can't be opened.
         """
-        await self._thread.call(self._check_about)
+        await self._thread.call(self._file.check_about)
         return self
 
     async def kind(self) -> str:
         """What the folder's images are: ``live`` or ``simulated``."""
-        return await self._thread.call(lambda db: _about(db, "kind"))
+        return await self._thread.call(kind_of)
 
     async def begin(self, run: RunRow) -> None:
         """Open a run, with what it carries over."""
@@ -205,7 +202,7 @@ class SqliteLedger:
 
         def read(_: sqlite3.Connection) -> dict[str, tuple[str, str]]:
             # one that sorts on disk: what writes keeps what is temporary in memory
-            with closing(self._open(readonly=True)) as db:
+            with closing(self._file.open(readonly=True)) as db:
                 db.execute(schema.SORT_ON_DISK)
                 return {sha256: (first, last) for sha256, first, last in db.execute(schema.TWINS, (limit,))}
 
@@ -238,84 +235,6 @@ class SqliteLedger:
         rows = await self._thread.call(lambda db: db.execute(statement, values).fetchall())
         return [codec.record_of(row) for row in rows]
 
-    def _connect(self) -> sqlite3.Connection:
-        if not self._readonly:
-            self._path.touch(mode=0o600)
-        connection = self._open(readonly=self._readonly)
-        self._file = _identity(self._path)
-        return connection
-
-    def _open(self, *, readonly: bool) -> sqlite3.Connection:
-        asked = f"mode=ro{self._unshared()}" if readonly else "mode=rw"
-        uri = f"{self._path.absolute().as_uri()}?{asked}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, cached_statements=64)
-        try:
-            if readonly:
-                _look_as_now(connection)
-            else:
-                _bring_up(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _unshared(self) -> str:
-        """Where nothing can be written, SQLite can't keep its notes for readers beside the file, and need not."""
-        log = self._path.with_name(f"{self._path.name}-wal")
-        is_settled = not log.exists() or not log.stat().st_size
-        return "&immutable=1" if is_settled and not os.access(self._path.parent, os.W_OK) else ""
-
-    def _check_file(self) -> None:
-        """Complain if the file is not the one that was opened: SQLite would go on writing into it, out of sight."""
-        try:
-            if _identity(self._path) == self._file:
-                return
-        except (FileNotFoundError, NotADirectoryError):
-            what = "was removed"
-        else:
-            what = "was replaced"
-        raise StorageError(
-            f"{self._path} {what} while it was in use",
-            remedy="put back the one that was there, then run the same command again; without it, images that are"
-            " paid for would be bought again",
-        )
-
-    def _check_about(self, db: sqlite3.Connection) -> None:
-        version = _version(db)
-        if version not in schema.AS_NOW:
-            raise UsageError(
-                f"{self._path} is a ledger of version {version}, this fluxbatch knows {schema.VERSION}",
-                remedy="use the fluxbatch that wrote it, or another output folder",
-            )
-        kind = _about(db, "kind")
-        if not kind and self._kind:
-            db.execute("INSERT INTO about VALUES ('kind', ?)", (self._kind,))
-        elif self._kind and kind != self._kind:
-            raise UsageError(
-                f"{self._path.parent.parent} holds {kind} images, this run makes {self._kind} ones",
-                remedy="simulated images never pass for real ones: use another output folder (-o)",
-            )
-
-
-def _bring_up(db: sqlite3.Connection) -> None:
-    """Make the tables, or turn those of an earlier version into today's; a newer one is left as it is."""
-    for pragma in schema.PRAGMAS:
-        db.execute(pragma)
-    version = _version(db)
-    if version == 0:
-        db.executescript(f"BEGIN IMMEDIATE; {schema.CREATE} PRAGMA user_version = {schema.VERSION}; COMMIT;")
-    elif version in schema.MIGRATE:
-        # all or nothing: what fails in between ends with the connection
-        db.execute("BEGIN IMMEDIATE")
-        while version in schema.MIGRATE:
-            for statement in schema.MIGRATE[version]:
-                db.execute(statement)
-            version += 1
-        db.execute(f"PRAGMA user_version = {version}")
-        db.execute("COMMIT")
-    for statement in (*writes.PLANNED, *writes.STEPS):
-        db.execute(statement)
-
 
 def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
     try:
@@ -328,25 +247,6 @@ def _take(db: sqlite3.Connection, steps: Sequence[tuple[Any, ...]]) -> None:
 
 
 _STEPS: Final = Together(_take, writes.MOST_ROWS)
-
-
-def _look_as_now(db: sqlite3.Connection) -> None:
-    for statement in schema.AS_NOW.get(_version(db), ()):
-        db.execute(statement)
-
-
-def _version(db: sqlite3.Connection) -> int:
-    return int(db.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_dev, facts.st_ino
-
-
-def _about(db: sqlite3.Connection, key: str) -> str:
-    row = db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
-    return "" if row is None else str(row[0])
 
 
 def _is(db: sqlite3.Connection, question: str) -> bool:
