@@ -28,7 +28,7 @@ __all__ = ["claimed"]
 async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -> AsyncIterator[None]:
     """Keep other machines out of the store, if images go to one; ``tell`` hears what is waited for.
 
-    A run that finds that another has taken its place sends nothing more.
+    A run that finds that another has taken its place sends nothing more; one that can't be sure of it waits.
 
     Raises:
         FolderInUse: another run fills it.
@@ -42,8 +42,11 @@ async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -
 
     owner = await anyio.to_thread.run_sync(partial(_owner, folder.paths.owner))
     lease = StoreLease(store.bucket, owner=owner, run_id=desk.run_id, clock=SystemClock())
+    fits = desk.admission
+    desk.admission = lambda load: lease.is_fresh and fits(load)
 
     def lost(whose: str) -> None:
+        folder.is_lost = True
         words = f"{whose} has taken {store.bucket.address} over, since this one gave no sign of life for a while"
         desk.ask_to_stop(Stop("in_use", words, "run the same command again once that run has ended"))
 
@@ -51,7 +54,7 @@ async def claimed(folder: HeldFolder, desk: Desk, tell: Callable[[str], None]) -
         await lease.take(tell)
         store.look_again()  # what others have made until now is there to be seen
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(lease.keep, lost)
+            tasks.start_soon(partial(lease.keep, renewed=desk.bell.ring, lost=lost, away=desk.stop_for_storage))
             try:
                 yield
             finally:

@@ -30,9 +30,14 @@ _TRIAL_S: Final = 10.0
 """how long a store may be in trouble before somebody who waits is told"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HeldFolder:
-    """What a run works with in its folder; ``memo`` is what it learned of the API."""
+    """What a run works with in its folder.
+
+    Attributes:
+        memo: what it learned of the API.
+        is_lost: another run fills the store by now: the account there is that one's.
+    """
 
     paths: Paths
     ledger: SqliteLedger
@@ -40,6 +45,7 @@ class HeldFolder:
     events: EventLog
     memo: SqliteMemo
     photos: PhotoCache
+    is_lost: bool = False
 
     @property
     def store(self) -> StoreSink | None:

@@ -65,7 +65,7 @@ class Settlement:
             tally = self._as_far_as_known()
         try:
             await self._write_results()
-            if self.folder.store is not None:
+            if self.folder.store is not None and not self.folder.is_lost:
                 await self.folder.store.publish(self.folder.paths.results, self.folder.paths.results.name)
             await write_locks(self.locks, ledger.rows())
         except StorageError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.stores.lease import MARK, StoreLease
-from fluxbatch.errors import FolderInUse
+from fluxbatch.errors import FolderInUse, StorageError
 from tests.app.stage import Api, Ran, serving, wait_for, write_rows
 from tests.stores.s3server import S3Server, s3_serving
 from tests.stores.test_store_sink import make_sink
@@ -47,6 +47,8 @@ class Machines:
         self._folder, self._conditional = folder, conditional
         self.told: list[str] = []
         self.lost: list[str] = []
+        self.away: list[StorageError] = []
+        self.renewals = 0
 
     def lease(self, machine: str, run: str, *, life_s: float = 1.0) -> StoreLease:
         bucket = make_sink(PLACE, self._folder / run).bucket
@@ -56,6 +58,12 @@ class Machines:
 
     async def take(self, lease: StoreLease) -> None:
         await lease.take(self.told.append)
+
+    async def keep(self, lease: StoreLease) -> None:
+        await lease.keep(renewed=self._count, lost=self.lost.append, away=self.away.append)
+
+    def _count(self) -> None:
+        self.renewals += 1
 
 
 @pytest.fixture
@@ -79,7 +87,7 @@ async def test_a_run_that_is_alive_keeps_others_out(server: S3Server, machines: 
     first, second = machines.lease("one", "run-1"), machines.lease("two", "run-2")
     await machines.take(first)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(first.keep, machines.lost.append)
+        tasks.start_soon(machines.keep, first)
         with pytest.raises(FolderInUse, match=r"in use by the run run-1 on .*"):
             await machines.take(second)
         await second.release()
@@ -106,12 +114,49 @@ async def test_a_run_that_was_taken_for_dead_stops(machines: Machines) -> None:
     await machines.take(first)
     await machines.take(second)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(second.keep, machines.lost.append)
+        tasks.start_soon(machines.keep, second)
         with anyio.fail_after(5):
-            await first.keep(machines.lost.append)  # ends
+            await machines.keep(first)  # ends
         tasks.cancel_scope.cancel()
     [whose] = machines.lost
     assert whose.startswith("the run run-2 on ")
+
+
+async def test_a_run_that_slept_through_another_stops(server: S3Server, machines: Machines) -> None:
+    """The other one has ended since, and nothing of it is left."""
+    first, second = machines.lease("one", "run-1", life_s=0.2), machines.lease("two", "run-2", life_s=0.2)
+    await machines.take(first)
+    await machines.take(second)
+    await second.release()
+    assert KEY not in server.objects
+    assert not first.is_fresh, "nothing may be sent before it has looked"
+    with anyio.fail_after(5):
+        await machines.keep(first)
+    assert machines.lost == ["another run, which has ended,"]
+    assert KEY not in server.objects
+
+
+async def test_a_run_that_can_not_be_sure_of_its_place_waits(server: S3Server, machines: Machines) -> None:
+    lease = machines.lease("one", "run-1", life_s=0.6)
+    assert not lease.is_fresh
+    await machines.take(lease)
+    assert lease.is_fresh
+    server.fault = lambda asked: 403 if asked.method == "PUT" else None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(machines.keep, lease)
+        with anyio.fail_after(5):
+            while lease.is_fresh:
+                await anyio.sleep(0.02)
+            assert not machines.away, "others wait for longer than that"
+            while not machines.away:
+                await anyio.sleep(0.02)
+            assert not lease.is_fresh
+            server.fault, renewals = lambda _: None, machines.renewals
+            while machines.renewals == renewals:
+                await anyio.sleep(0.02)
+        assert lease.is_fresh
+        tasks.cancel_scope.cancel()
+    assert not machines.lost
 
 
 async def test_a_copied_state_folder_is_found_out(machines: Machines) -> None:
@@ -119,7 +164,7 @@ async def test_a_copied_state_folder_is_found_out(machines: Machines) -> None:
     await machines.take(first)
     await machines.take(copy)
     with anyio.fail_after(5):
-        await first.keep(machines.lost.append)
+        await machines.keep(first)
     assert len(machines.lost) == 1
 
 
@@ -139,7 +184,7 @@ async def test_of_those_that_begin_at_the_same_moment_one_goes_on(machines: Mach
                 refused += 1
                 return
             ahead.append(lease)
-            await lease.keep(machines.lost.append)
+            await machines.keep(lease)
 
         for lease in leases:
             tasks.start_soon(start, lease)
@@ -155,7 +200,7 @@ async def test_what_goes_wrong_with_a_renewal_ends_nothing(server: S3Server, mac
     lease = machines.lease("one", "run-1")
     await machines.take(lease)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lease.keep, machines.lost.append)
+        tasks.start_soon(machines.keep, lease)
         server.cut_after_put = 1  # written, and nobody is told
         await anyio.sleep(3 * BEAT_S)
         server.fault = lambda asked: 403 if asked.method == "PUT" else None
@@ -232,7 +277,7 @@ def test_a_run_leaves_a_place_to_another(api: Api, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_two_machines_with_the_same_line_in_their_crontab(tmp_path: Path) -> None:
-    """One goes on. Once it is killed, the other waits until that is sure, and makes what is missing."""
+    """One goes on. Once it falls asleep, the other waits until that is sure, and makes what is missing."""
     manifest = write_rows(tmp_path / "jobs.jsonl", 60)
     with s3_serving() as server, serving(tmp_path / "sim", latency_s=1.0) as api:
         api.env |= server.environment
@@ -246,11 +291,17 @@ def test_two_machines_with_the_same_line_in_their_crontab(tmp_path: Path) -> Non
                 wait_for(lambda: "for a sign of life" in impatient.said)
                 impatient.process.send_signal(signal.SIGTERM)
                 assert impatient.finish().code == 143
-            first.kill()
-        api.settle()
-        stored = server.count("PUT", "shop/job")
-        done = api.run(manifest, "-o", PLACE, "--state", "two", "--json", "--yes", cwd=tmp_path, timeout=200)
-        assert (done.code, done.summary["stored"], done.summary["cached"]) == (0, 60, stored), done.err
-        # of what was in flight when the first one died, the second can't know
-        assert sum(api.billed().values()) <= 60 + 1
+            first.process.send_signal(signal.SIGSTOP)
+            api.settle()
+            stored = server.count("PUT", "shop/job")
+            done = api.run(manifest, "-o", PLACE, "--state", "two", "--json", "--yes", cwd=tmp_path, timeout=200)
+            assert (done.code, done.summary["stored"], done.summary["cached"]) == (0, 60, stored), done.err
+            assert KEY not in server.objects
+            first.process.send_signal(signal.SIGCONT)
+            woken = first.finish()
+        assert woken.code == 3
+        assert "has taken s3://pictures/shop over" in woken.out
+        assert server.objects["shop/results.jsonl"].data == (tmp_path / "two" / "results.jsonl").read_bytes()
+        # of what was in flight when the first one fell asleep, the second can't know
+        assert sum(api.billed().values()) <= 60 + 1, woken.err
         assert KEY not in server.objects

@@ -3,6 +3,10 @@
 A lock would outlive a run that is killed. The mark is renewed instead, and whoever finds another's watches it for as
 long as it may stay unrenewed: one that changes is alive, one that doesn't is taken over. No clocks are compared. A run
 whose state folder is the mark's takes it over at once: the lock of that folder says that the earlier run is gone.
+
+A run that could not renew its mark for long, asleep or cut off, may have been taken for dead: it must not send until it
+has found its mark as it left it (``StoreLease.is_fresh``). One that is gone by then was taken over by a run that has
+ended since.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ MARK: Final = ".fluxbatch-run"
 _BEAT_S: Final = 20.0
 _LIFE_S: Final = 90.0
 """four renewals may fail before others take a run for dead"""
+_FRESH_SHARE: Final = 2 / 3
+"""of that time: what was sent by then is mostly answered when others may begin"""
 _SETTLE_S: Final = 2.0
 """in a store without conditions, two who write at the same moment see each other after this"""
 _LAST_WORDS_S: Final = 5.0
@@ -76,7 +82,13 @@ class StoreLease:
         self._bucket, self._owner, self._run_id, self._clock = bucket, owner, run_id, clock
         self._beat_s, self._life_s, self._settle_s = beat_s, life_s, settle_s
         self._seen: Seen | None = None
+        self._renewed = (float("-inf"), float("-inf"))
         self._beats = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the place is surely still this run's; if not, nothing may be sent until ``keep`` has renewed it."""
+        return self._unrenewed_s() < self._life_s * _FRESH_SHARE
 
     async def take(self, tell: Callable[[str], None]) -> None:
         """Claim the place; ``tell`` hears what is waited for, if anything is.
@@ -101,23 +113,37 @@ class StoreLease:
             if await self._write(None if found is None else found[0]) and await self._settled():
                 return
 
-    async def keep(self, lost: Callable[[str], None]) -> None:
-        """Renew the mark until cancelled. Once it is another's, ``lost`` is told of whom, and that is the end."""
+    async def keep(
+        self, *, renewed: Callable[[], None], lost: Callable[[str], None], away: Callable[[StorageError], None]
+    ) -> None:
+        """Renew the mark until cancelled.
+
+        Args:
+            renewed: is called after each renewal.
+            lost: is told whose the place is now, and that is the end.
+            away: is told why the mark could not be renewed for so long that others may have taken the place.
+        """
         while True:
             await anyio.sleep(self._beat_s)
+            may_be_lost = self._unrenewed_s() >= self._life_s
             try:
-                if self._seen is not None and await self._write(self._seen):
-                    continue
-                found = await self._look()
-                if found is None or found[1].run_id == self._run_id:
+                if self._seen is None or not await self._write(self._seen):
+                    found = await self._look()
+                    if found is None and may_be_lost:
+                        lost("another run, which has ended,")
+                        return
+                    if found is not None and found[1].run_id != self._run_id:
+                        lost(self._whose(found[1]))
+                        return
                     # removed by somebody; or a renewal whose answer was lost
                     self._seen = None if found is None else found[0]
-                    await self._write(self._seen)
-                    continue
-            except StorageError:
-                continue  # the run notices by itself, and others will take its place after a while
-            lost(self._whose(found[1]))
-            return
+                    if not await self._write(self._seen):
+                        continue  # somebody else's, just now: the next look will tell
+            except StorageError as error:
+                if may_be_lost:
+                    away(error)
+                continue
+            renewed()
 
     async def release(self) -> None:
         """Remove the mark, if it is still ours. A store that is away keeps nobody waiting: others find out."""
@@ -132,13 +158,20 @@ class StoreLease:
     async def _write(self, instead_of: Seen | None) -> bool:
         """Put our mark in place of what was seen; False if something else is there by now."""
         self._beats += 1
+        begun = self._clock.now(), self._clock.monotonic()
         mark = _Mark(self._owner, self._run_id, socket.gethostname(), self._clock.now(), self._beats)
         data = orjson.dumps(asdict(mark))
         try:
             self._seen = await self._bucket.put(MARK, data, instead_of=instead_of, mime="application/json", said={})
         except Conflict:
             return False
+        self._renewed = begun
         return True
+
+    def _unrenewed_s(self) -> float:
+        """Seconds since the mark was renewed, by the clock that shows more: one of them may stand still in sleep."""
+        now, ticks = self._clock.now(), self._clock.monotonic()
+        return max(now - self._renewed[0], ticks - self._renewed[1])
 
     async def _settled(self) -> bool:
         """Whether nobody else has written at the same moment, where the store itself sees to nothing."""
