@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fluxbatch.errors import PhotoError, StorageError
-from fluxbatch.model.state import JobState
+from fluxbatch.model.state import JobState, Reason
 from fluxbatch.planning.plan import Origin
 from fluxbatch.ports import Disposition, Enlisted
 
@@ -103,8 +103,9 @@ def lands_anew(one: Decided) -> bool:
         return True
     if record.stored is not None and record.stored.filename == job.filename:
         return False
-    # what was paid for may have landed unrecorded; what was never sent can't have
-    return record.state is JobState.STORED or not (record.charged or record.unknown)
+    # what was paid for may have landed unrecorded; what was never sent can't have, nor what something was in the way of
+    blocked = record.failure is not None and record.failure.reason is Reason.STORAGE_FAILED
+    return record.state is JobState.STORED or blocked or not (record.charged or record.unknown)
 
 
 async def _copy(stored: Stored, job: PlannedJob, sink: Sink) -> Stored:

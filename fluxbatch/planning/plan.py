@@ -135,11 +135,13 @@ def decide(
     if record.job.fingerprint != job.fingerprint:
         written = "it was made" if record.stored is not None and record.stored.etag else "fluxbatch.lock was written"
         why, short = (f"changed since {written}", "") if by_lock else difference(record.job, job)
-        lost = presence is Presence.ALTERED and not retry_altered
-        return Decision(Disposition.MAKE, why, short=short, overwrites_edit=lost)
-    if record.state is JobState.FAILED and record.failure is not None:
-        return _failed(record, retry)
-    return Decision(Disposition.MAKE, "not made yet")
+        decision = Decision(Disposition.MAKE, why, short=short)
+    elif record.state is JobState.FAILED and record.failure is not None:
+        decision = _failed(record, retry)
+    else:
+        decision = Decision(Disposition.MAKE, "not made yet")
+    lost = presence is Presence.ALTERED and not retry_altered and decision.disposition is not Disposition.KEEP
+    return replace(decision, overwrites_edit=lost)
 
 
 def with_needs(decision: Decision, needs: Mapping[str, Prospect]) -> Decision:

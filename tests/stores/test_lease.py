@@ -15,7 +15,7 @@ from fluxbatch.adapters.clock import SystemClock
 from fluxbatch.adapters.stores.lease import MARK, StoreLease
 from fluxbatch.errors import FolderInUse, StorageError
 from tests.app.stage import Api, Ran, serving, wait_for, write_rows
-from tests.stores.s3server import S3Server, s3_serving
+from tests.stores.s3server import Asked, S3Server, s3_serving
 from tests.stores.test_store_sink import make_sink
 
 if TYPE_CHECKING:
@@ -133,6 +133,39 @@ async def test_a_run_that_slept_through_another_stops(server: S3Server, machines
     with anyio.fail_after(5):
         await machines.keep(first)
     assert machines.lost == ["another run, which has ended,"]
+    assert KEY not in server.objects
+
+
+async def test_a_run_that_slept_in_a_renewal_stops(server: S3Server, machines: Machines) -> None:
+    """What it asked before it fell asleep is answered when the other one has come and gone."""
+    if not server.conditional:
+        pytest.skip("such a store writes what comes late")
+    first, second = machines.lease("one", "run-1", life_s=0.6), machines.lease("two", "run-2", life_s=0.2)
+    await machines.take(first)
+    sent = threading.Event()
+
+    def sleep(asked: Asked) -> float | None:
+        if asked.method != "PUT" or sent.is_set():
+            return None
+        sent.set()
+        return 2.0
+
+    server.fault = sleep
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(machines.keep, first)
+        with anyio.fail_after(5):
+            while not sent.is_set():
+                await anyio.sleep(0.02)
+        assert first.is_fresh
+        begun = anyio.current_time()
+        await machines.take(second)
+        await second.release()
+        assert anyio.current_time() - begun < 2.0, "the first one sleeps"
+        with anyio.fail_after(5):
+            while not (machines.lost or machines.renewals):
+                await anyio.sleep(0.02)
+        tasks.cancel_scope.cancel()
+    assert (machines.lost, machines.renewals) == (["another run, which has ended,"], 0)
     assert KEY not in server.objects
 
 

@@ -11,7 +11,7 @@ import pytest
 import fluxbatch
 from fluxbatch.testing import make_png
 from tests.app.stage import Api, Ran, run_command, sha256, wait_for, write_rows
-from tests.stores.s3server import SECRET, S3Server
+from tests.stores.s3server import SECRET, Asked, S3Server
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +104,28 @@ def test_upkeep(api: Api, server: S3Server, tmp_path: Path) -> None:
     assert (pruned.code, pruned.summary["removed"]) == (0, ["job-001.jpg"]), pruned.err
     assert "shop/night/job-001.jpg" not in server.objects
     assert run(api, manifest, "an empty machine").code == 2  # adopted ones say nothing of themselves
+
+
+def test_what_is_edited_while_others_are_pruned_stays(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """Between the listing and its turn lie a question to the user and all the images before it."""
+    manifest = write_rows(tmp_path / "jobs.jsonl", 4)
+    assert run(api, manifest).code == 0
+    write_rows(manifest, 1)
+
+    def edit(asked: Asked) -> None:
+        if asked.method == "DELETE" and asked.key.endswith("job-001.jpg"):
+            server.put("shop/night/job-002.jpg", b"edited")
+            del server.objects["shop/night/job-003.jpg"]
+
+    server.fault = edit
+    words = (manifest, "-o", PLACE, "--state", "state", "--json", "--yes")
+    pruned = run_command("prune", *words, cwd=tmp_path, env=api.environment)
+    assert pruned.code == 0, pruned.err
+    assert server.objects["shop/night/job-002.jpg"].data == b"edited"
+    assert pruned.summary["kept"] == ["job-002.jpg"]
+    assert pruned.summary["removed"] == ["job-001.jpg", "job-003.jpg"]
+    again = run_command("prune", *words, cwd=tmp_path, env=api.environment)
+    assert (again.code, again.summary["removed"]) == (0, []), again.err
 
 
 ODD = [

@@ -95,9 +95,37 @@ def test_what_others_write_meanwhile_stays(api: Api, server: S3Server, tmp_path:
     # paid for all the same, and not thrown away: out of the way, it lands
     assert len(list((tmp_path / "state" / "spool").iterdir())) == 1
     server.fault = lambda _: None
+    unmoved = run(api, write_rows(tmp_path / "jobs.jsonl", 3))
+    assert unmoved.code == 2, unmoved.err
+    assert "job-001.jpg is in the output folder already" in unmoved.err
+    assert server.objects["shop/job-001.jpg"].data == b"somebody else's"
     del server.objects["shop/job-001.jpg"]
     again = run(api, write_rows(tmp_path / "jobs.jsonl", 3))
     assert (again.code, again.summary["stored"], again.summary["requests"]) == (0, 3, 0), again.err
+
+
+def test_what_others_made_of_an_image_meanwhile_stays(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """Its job has changed, and while the new one was on its way the old one was edited."""
+    manifest = write_rows(tmp_path / "jobs.jsonl", 2)
+    assert run(api, manifest).code == 0
+    manifest.write_text(manifest.read_text().replace("Number", "Another number"))
+    edited = False
+
+    def meddle(asked: Asked) -> None:
+        nonlocal edited
+        if asked.method == "PUT" and asked.key == "shop/job-001.jpg" and not edited:
+            edited = True
+            server.put(asked.key, b"edited")
+
+    server.fault = meddle
+    assert run(api, manifest).summary["failed"] == 1
+    for more in ((), ("--only", "job-001")):
+        again = run(api, manifest, *more)
+        assert (again.code, server.objects["shop/job-001.jpg"].data) == (2, b"edited"), again.err
+        assert "job-001.jpg was edited since it was made" in again.err
+    anew = run(api, manifest, "--retry", "altered")
+    assert (anew.code, anew.summary["stored"], anew.summary["requests"]) == (0, 2, 0), anew.err
+    assert server.objects["shop/job-001.jpg"].data != b"edited"
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:

@@ -125,11 +125,10 @@ class StoreLease:
         """
         while True:
             await anyio.sleep(self._beat_s)
-            may_be_lost = self._unrenewed_s() >= self._life_s
             try:
                 if self._seen is None or not await self._write(self._seen):
                     found = await self._look()
-                    if found is None and may_be_lost:
+                    if found is None and self._may_be_lost():  # by now: a renewal may have slept on its way
                         lost("another run, which has ended,")
                         return
                     if found is not None and found[1].run_id != self._run_id:
@@ -140,7 +139,7 @@ class StoreLease:
                     if not await self._write(self._seen):
                         continue  # somebody else's, just now: the next look will tell
             except StorageError as error:
-                if may_be_lost:
+                if self._may_be_lost():
                     away(error)
                 continue
             renewed()
@@ -167,6 +166,10 @@ class StoreLease:
             return False
         self._renewed = begun
         return True
+
+    def _may_be_lost(self) -> bool:
+        """Whether others may have taken this run for dead."""
+        return self._unrenewed_s() >= self._life_s
 
     def _unrenewed_s(self) -> float:
         """Seconds since the mark was renewed, by the clock that shows more: one of them may stand still in sleep."""

@@ -68,6 +68,18 @@ class Shelf:
         listing = await self._look()
         await self._in_thread(partial(listing.forget, name))
 
+    async def refresh(self, name: str) -> None:
+        """Ask about an object anew: much may have become of it since it was listed.
+
+        Raises:
+            StorageError: it can't be told.
+        """
+        found = await self._bucket.head(name)
+        if found is None:
+            await self.forget(name)
+        else:
+            await self.note(name, found.seen, found.metadata)
+
     async def place(self, name: str) -> tuple[Seen | None, tuple[str, str] | None]:
         """What stands under a name, and what is in its way, with what that is: ``file`` or ``folder``."""
         listing = await self._look()

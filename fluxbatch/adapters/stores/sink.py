@@ -139,6 +139,7 @@ class StoreSink:
 
     async def remove(self, stored: Stored) -> bool:
         """Remove an output, unless it is not what was stored."""
+        await self._shelf.refresh(stored.file)
         [presence] = await self.check([stored])
         if presence is Presence.SAME:
             await self.bucket.delete(stored.file)
