@@ -159,6 +159,27 @@ def test_odd_names_are_what_they_are(api: Api, server: S3Server, tmp_path: Path)
     assert (again.code, again.summary["requests"]) == (0, 0), again.err
 
 
+def test_folders_made_in_a_console_are_in_nobodys_way(api: Api, server: S3Server, tmp_path: Path) -> None:
+    """They are empty objects whose names end in a slash."""
+    for folder in ("", "cats/", "cats/black/"):
+        server.put(f"shop/night/{folder}", b"")
+    manifest = write_rows(tmp_path / "jobs.jsonl", 2, prefix="cats/black/job")
+    done = run(api, manifest)
+    assert (done.code, done.summary["stored"]) == (0, 2), done.err
+    assert all(f"shop/night/cats/black/job-{n:03}.jpg" in server.objects for n in range(2))
+    assert run(api, manifest, "an empty machine").summary["cached"] == 2
+
+
+@pytest.mark.parametrize("key", ["shop/night/cats//a.png", "shop/night/./a.png", "shop/night/a\tb.png"])
+def test_a_name_that_can_not_be_listed_is_named(api: Api, server: S3Server, tmp_path: Path, key: str) -> None:
+    server.put(key, b"1")
+    done = run(api, write_rows(tmp_path / "jobs.jsonl", 1))
+    assert (done.code, api.sim.requests) == (3, 0)
+    assert f"an object there has the name '{' '.join(key.split())}'" in done.err
+    assert "rename it" in done.err
+    assert "network" not in done.err
+
+
 def test_from_python(api: Api, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in api.environment.items():
         monkeypatch.setenv(name, value)

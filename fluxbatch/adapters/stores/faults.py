@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from fluxbatch.errors import StorageError, UsageError
+from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
     from fluxbatch.model.address import StoreAddress
@@ -18,6 +19,7 @@ __all__ = ["Conflict", "Unsigned", "is_about_bucket", "is_unsupported", "no_cred
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9_.]{1,60})</Code>")
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _REASON: Final = re.compile(r"[Rr]eason\W{1,4}([A-Za-z]{3,40})")
+_ODD_NAME: Final = re.compile(r'(?s)object with invalid path: (?:Error parsing )?Path "(.{1,1024}?)"(?: contained|: )')
 _CREDENTIAL_SERVICES: Final = ("169.254.169.254", "metadata.google", "metadata/identity", "nstance metadata")
 _NO_SUCH_PLACE: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _WRONG_KEY: Final = frozenset(
@@ -56,7 +58,10 @@ def storage_error(address: StoreAddress, error: Exception, *, doing: str) -> Sto
     variables = _VARIABLES[address.scheme]
     if any(word in text for word in _CREDENTIAL_SERVICES):
         return _NoneFound(f"{address} can't be {doing}: there are no credentials", remedy=f"set {variables}")
-    if code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
+    if (odd := _ODD_NAME.search(text)) is not None:
+        what = f"an object there has the name '{clean(odd[1])}', which can't be read"
+        remedy = "rename it (no part may be empty, '.' or '..', or hold control characters), or use another place (-o)"
+    elif code in _NO_SUCH_PLACE or (not code and status == "404" and doing != "read"):
         what, remedy = f"there is no bucket {address.bucket!r}", f"make it, or name another one, then {_AGAIN}"
     elif code in _WRONG_KEY or status == "401":
         what, remedy = "the store refuses the credentials", f"check {variables}"

@@ -170,7 +170,7 @@ def _obstacle(listing: Listing, name: str) -> tuple[str, str] | None:
     folders = [str(folder) for folder in reversed(PurePosixPath(name).parents[:-1])]
     there = listing.find(folders)
     for folder in folders:
-        if folder in there:
+        if folder in there and there[folder].size:  # an empty one is how consoles make a folder
             return folder, "file"
     return (name, "folder") if listing.is_folder(name) else None
 
