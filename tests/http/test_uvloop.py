@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from fluxbatch.adapters.http.connect import Network
+from fluxbatch.adapters.http.patience import Patience
 from fluxbatch.model.answer import Granted
 from fluxbatch.model.state import Charge, Reason
 from tests.http.rawserver import GRANTED, RESULT, Peer, always, answer, serve
@@ -85,3 +86,23 @@ async def test_an_upload_that_stalls_is_cut(bench: Bench, tmp_path: Path) -> Non
         asked.set()
         await server.until(lambda: server.open == 0)
     assert (verdict.reason, verdict.charge) == (Reason.SERVER_ERROR, Charge.NONE)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0101, 0.0103, 0.0104, 0.0106, 0.0109])
+async def test_a_time_limit_strikes_whatever_part_of_a_millisecond_is_left(seconds: float) -> None:
+    """Timers of uvloop know whole milliseconds, and may be early by half of one."""
+    with anyio.fail_after(2), Patience(seconds) as patience:
+        await anyio.sleep_forever()
+    assert patience.ran_out
+
+
+async def test_an_answer_that_never_comes_is_not_waited_for_for_ever(bench: Bench) -> None:
+    async def say_nothing(peer: Peer) -> None:
+        await peer.request()
+        await peer.gone()
+
+    bench = replace(bench, settings=replace(bench.settings, request_timeout_s=0.3004))
+    async with serve(say_nothing) as server:
+        for _ in range(5):
+            verdict = await bench.refusal(server.base_url)
+            assert (verdict.reason, verdict.charge) == (Reason.UNKNOWN_OUTCOME, Charge.UNKNOWN)
