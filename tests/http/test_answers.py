@@ -83,6 +83,46 @@ async def test_an_interim_answer_is_no_answer(bench: Bench) -> None:
     await granted(bench, b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n" + answer(GRANTED))
 
 
+BESIDE = {
+    "half an emoji": rb'"a cat \ud83d"',  # as JavaScript and Python write a text that was cut
+    "the other half": rb'"\ude00 a cat"',
+    "a line break": b'"a cat\n\ton a mat"',
+    "no UTF-8": b'"a cat \xe7\x8c"',
+    "no number": b"NaN",
+    "endless": b"-Infinity",
+    "a number too large": b"1e999",
+}
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("beside", BESIDE)
+async def test_what_stands_beside_an_image_does_not_cost_it(bench: Bench, beside: str, pieces: int) -> None:
+    """Who sends such JSON does so with each answer to a prompt: each would be paid in vain."""
+    body = b'{"data":[{"revised_prompt":%b,"url":"%b"}],"more":%b}' % (BESIDE[beside], RESULT.encode(), BESIDE[beside])
+    cut = len(body) // pieces
+    data = CHUNKED + b"".join(chunk(body[at : at + cut]) for at in range(0, len(body), cut)) + b"0\r\n\r\n"
+    assert (await granted(bench, data)).lease.url == RESULT
+
+
+async def test_half_a_character_in_a_url_is_none(bench: Bench) -> None:
+    """Nothing could write it down."""
+    url = (await granted(bench, answer(rb'{"data":[{"url":"https://d.example.com/\ud83d?sig=1"}]}'))).lease.url
+    assert url.encode() == b"https://d.example.com/??sig=1"
+
+
+async def test_an_answer_too_deep_to_be_read_is_maybe_billed(bench: Bench) -> None:
+    async with serve(always(answer(b'{"data":' + b"[" * 5000 + b"]" * 5000 + b"}"))) as server:
+        assert (await bench.refusal(server.base_url)).charge is Charge.UNKNOWN
+
+
+@pytest.mark.parametrize("wait", ["1" + "0" * 400, "NaN", "Infinity"])
+async def test_a_wait_that_is_no_number_is_none(bench: Bench, wait: str) -> None:
+    body = rb'{"error":{"message":"slow \ud83d down","code":"rate_limit_exceeded","retry_after":%b}}' % wait.encode()
+    async with serve(always(answer(body, status="429 Too Many Requests"))) as server:
+        verdict = await bench.refusal(server.base_url)
+    assert (verdict.reason, verdict.pause, verdict.message) == (Reason.RATE_LIMITED, None, "slow ? down")
+
+
 # --------------------------------------------------------------------------------------------- image in the answer
 async def inline(bench: Bench, item: dict[str, Any], *, escape: bool = False) -> Answer:
     body = orjson.dumps({"created": 1, "data": [item]})

@@ -7,6 +7,7 @@ the answer, as megabytes of base64.
 from __future__ import annotations
 
 import binascii
+import json
 import re
 import secrets
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -74,10 +75,16 @@ class AnswerReader:
     def value(self) -> Any:
         """The JSON value; a spooled string is replaced by a mark (``is_spooled``).
 
+        An image that is paid for is not given up for what stands beside it: a prompt that was cut in the middle of an
+        emoji, a bare line break, bytes that are no UTF-8, NaN.
+
         Raises:
             ValueError: it is no valid JSON.
         """
-        return orjson.loads(self._kept)
+        try:
+            return orjson.loads(self._kept)
+        except ValueError:
+            return _lenient(self._kept)
 
     def is_spooled(self, value: object) -> bool:
         """Whether a string of the value is the one in ``spooled``."""
@@ -185,6 +192,15 @@ class AnswerReader:
             self._to_file = None
         self._kept += b'"'
         self._string_at = -1
+
+
+def _lenient(text: bytearray) -> Any:
+    """JSON as many a server writes it; what can't be encoded becomes a question mark."""
+    try:
+        value = json.loads(text.decode("utf-8", "replace"), strict=False)
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def decode_base64(source: IO[bytes], target: IO[bytes]) -> None:

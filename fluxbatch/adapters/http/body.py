@@ -117,9 +117,8 @@ class RequestBody(Payload):
         if self._transport is None or self._socket is None:
             return
         self._transport.abort()
-        with suppress(OSError):  # it may be closed
-            # a TLS transport that both sides have closed lets go of its socket: abort() does nothing any more
-            self._socket.shutdown(socket.SHUT_RDWR)
+        # a TLS transport that both sides have closed lets go of its socket: abort() does nothing any more
+        _shut_down(self._socket)
 
     def forget_rest(self) -> None:
         """The answer is here: what is not sent yet stays unsent, or closing would wait for the others to take it."""
@@ -182,6 +181,18 @@ def segments(job: PlannedJob) -> list[bytes | Photo]:
         else:
             raise TypeError(f"{job.id}: {image.ref} was not made ready")
     return [*parts, text + b"}"]
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """By its descriptor: what uvloop gives out for a socket refuses to be shut down."""
+    if sock.fileno() < 0:
+        return
+    with suppress(OSError):  # it may be closed
+        own = socket.socket(fileno=sock.fileno())
+        try:
+            own.shutdown(socket.SHUT_RDWR)
+        finally:
+            own.detach()
 
 
 def _encoded_size(raw: int) -> int:

@@ -35,15 +35,15 @@ class Patience:
         self._cancelled_before = task.cancelling()
         self._has_cancelled = False
         self.ran_out = False
-        self._until = self._loop.time() + seconds
-        self._timer = self._loop.call_at(self._until, self._look)
+        self._until = self._due = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._due, self._look)
 
     def last(self, seconds: float) -> None:
         """Let it last so long from now."""
         self._until = self._loop.time() + seconds
-        if self._until < self._timer.when():
+        if self._until < self._due:
             self._timer.cancel()
-            self._timer = self._loop.call_at(self._until, self._look)
+            self._look_at(self._until)
 
     def last_at_least(self, seconds: float) -> None:
         """Let it last so long from now, if that is longer than it would."""
@@ -64,11 +64,16 @@ class Patience:
 
     def _look(self) -> None:
         now = self._loop.time()
-        late_s = now - self._timer.when()
+        late_s = now - self._due
         if now < self._until:
-            self._timer = self._loop.call_at(self._until, self._look)
+            self._look_at(self._until)
         elif late_s > _LATE_S:  # it is us who were away: what has come meanwhile is read first
-            self._timer = self._loop.call_later(late_s, self._look)
+            self._look_at(now + late_s)
         else:
             self._has_cancelled = True
             self._task.cancel()
+
+    def _look_at(self, moment: float) -> None:
+        # the timer itself can't be asked for it: one that uvloop makes for less than half a millisecond doesn't know
+        self._due = moment
+        self._timer = self._loop.call_at(moment, self._look)
