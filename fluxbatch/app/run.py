@@ -198,8 +198,10 @@ class _Run:
         """Settle what an earlier run left behind, and fetch what it paid for. A signal lets that finish."""
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
-            await engine.recover()
-            await engine.fetch_owed(_RESCUE_S)
+            try:
+                await engine.recover()
+            finally:  # whatever that meets: URLs die meanwhile
+                await engine.fetch_owed(_RESCUE_S)
         if self._interrupter.exit_code:
             raise Interrupted(self._interrupter.exit_code)
         self._interrupter.detach()

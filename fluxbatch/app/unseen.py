@@ -71,6 +71,10 @@ class _Unseen:
         """Nothing."""
         return None
 
+    async def unrecorded(self, _job: PlannedJob, _since: float) -> Stored | None:
+        """Nothing."""
+        return None
+
     async def room(self) -> int:
         """None."""
         return 0

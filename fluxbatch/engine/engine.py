@@ -14,18 +14,17 @@ from fluxbatch.engine.delivery import Delivery
 from fluxbatch.engine.desk import FULL_DISK_S
 from fluxbatch.engine.hours import Hours
 from fluxbatch.engine.queue import JobQueue
+from fluxbatch.engine.recovery import Recovery
 from fluxbatch.engine.sending import Sending
 from fluxbatch.engine.stranded import Stranded
 from fluxbatch.engine.trouble import Trouble
 from fluxbatch.errors import StorageError
-from fluxbatch.model.events import JobFailed, StepsRescued
-from fluxbatch.model.state import Charge, JobState
+from fluxbatch.model.state import JobState
 from fluxbatch.model.summary import Stop
 from fluxbatch.policy.admission import Load
 from fluxbatch.policy.budget import Room
 from fluxbatch.policy.canary import Canary
 from fluxbatch.policy.failures import FailureCap
-from fluxbatch.policy.retry import interruption
 from fluxbatch.policy.runtime import drain_s
 
 if TYPE_CHECKING:
@@ -79,23 +78,10 @@ class Engine:
     async def recover(self) -> int:
         """Settle what an earlier run left behind. Returns how many requests were under way when it died.
 
-        What it could not write into its ledger is taken up first; what is under way then has an unknown charge.
+        Raises:
+            StorageError: an image that is here can't be put in place; it is left for another time.
         """
-        desk, after, count = self._desk, "", 0
-        taken, strays = await desk.books.recover()
-        if taken or strays:
-            desk.note(StepsRescued(at=desk.clock.now(), taken=taken, strays=strays))
-        while page := await desk.ledger.in_state(JobState.SUBMITTED, after):
-            for record in page:
-                step = interruption(record, if_unsure=desk.settings.if_unsure)
-                await desk.ledger.advance(step)
-                if step.failure is not None:
-                    now, job_id = desk.clock.now(), record.job.id
-                    usd = step.usd if step.charge is not Charge.NONE else 0.0
-                    desk.note(JobFailed(at=now, job_id=job_id, failure=step.failure, charge=step.charge, usd=usd))
-            count += len(page)
-            after = page[-1].job.id
-        return count
+        return await Recovery(self._desk).settle()
 
     async def fetch_owed(self, seconds: float) -> int:
         """Bring home leases of any earlier run, for at most so long. Returns how many there were.

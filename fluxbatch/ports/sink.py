@@ -121,6 +121,17 @@ class Sink(Protocol):
         """
         ...
 
+    async def unrecorded(self, job: PlannedJob, since: float) -> Stored | None:
+        """The image of a job that landed since then (epoch seconds) and waits to be put in place; now it is.
+
+        For one that came in an answer, of a run that died before it was on record. It is surely the job's: where others
+        write as well, as into a folder, what is found under the name says nothing, and there is none.
+
+        Raises:
+            TargetBlocked, StorageError: as ``Landing.commit``; the image stays.
+        """
+        ...
+
     async def photo(self, stored: Stored) -> Photo:
         """An output as a reference image, as it is now: an edited one counts as it was edited.
 

@@ -103,6 +103,9 @@ class MemorySink:
             return Stored(name, digest, len(file.data), facts.width, facts.height, file.mtime_ns)
         return None
 
+    async def unrecorded(self, job: PlannedJob, since: float) -> None:  # the port's signature
+        """Nothing: an image that landed is in its place at once."""
+
     async def photo(self, stored: Stored) -> Photo:
         """An output as a reference image, as it is now."""
         await anyio.sleep(self.latency_s)

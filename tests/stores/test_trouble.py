@@ -80,6 +80,27 @@ def test_a_store_that_stumbles_is_tried_again(api: Api, server: S3Server, tmp_pa
     assert (done.code, done.summary["stored"], done.summary["charged"]) == (0, 12, 12), done.err
 
 
+def test_images_that_came_in_answers_wait_for_a_store_as_well(server: S3Server, tmp_path: Path) -> None:
+    """No URL is on record to say that they were paid for: the run died while it waited to put them in place."""
+    manifest, spool = write_rows(tmp_path / "jobs.jsonl", 20), tmp_path / "state" / "spool"
+    with serving(tmp_path / "sim", answer="b64_json", render="montage") as api:
+        api.env |= server.environment
+        server.fault = lambda asked: 403 if asked.method == "PUT" and len(images(server)) >= 4 else None
+        with api.running(manifest, "-o", PLACE, "--state", "state", "--yes", cwd=tmp_path) as child:
+            wait_for(lambda: "forbidden" in child.said)
+            wait_for(lambda: not api.sim.in_flight and len(list(spool.iterdir())) == len(api.sim.calls) - 4)
+            child.kill()
+        billed = len(api.sim.calls)
+        away = run(api, manifest)
+        assert (away.code, len(api.sim.calls)) == (3, billed), away.err
+        server.fault = lambda _: None
+        done = run(api, manifest)
+        assert (done.code, done.summary["stored"], max(api.billed().values())) == (0, 20, 1), done.err
+        assert not list(spool.iterdir())
+        lines = lines_of(tmp_path / "state")
+        assert [(line["charged"], line["unknown_charges"], line["attempts"]) for line in lines] == [(1, 0, 1)] * 20
+
+
 def test_what_others_write_meanwhile_stays(api: Api, server: S3Server, tmp_path: Path) -> None:
     def meddle(asked: Asked) -> None:
         if asked.method == "PUT" and asked.key == "shop/job-001.jpg" and asked.key not in server.objects:

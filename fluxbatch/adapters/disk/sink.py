@@ -128,6 +128,9 @@ class FolderSink:
 
         return await anyio.to_thread.run_sync(look)
 
+    async def unrecorded(self, job: PlannedJob, since: float) -> None:  # the port's signature
+        """Nothing: an image that landed is in its place at once."""
+
     async def photo(self, stored: Stored) -> Photo:
         """An output as a reference image, as it is now."""
         return await anyio.to_thread.run_sync(self._photo, stored)

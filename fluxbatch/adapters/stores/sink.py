@@ -108,8 +108,11 @@ class StoreSink:
             stored = None if found is None else await self._as_stored(name, found)
             if stored is not None and stored.mtime_ns >= since * 1e9:
                 return stored
-        spooled = await self._spool.landed(spool_name(filename), since)
-        return None if spooled is None else await self.place(spooled, filename, job)
+        return await self._from_spool(filename, since, job)
+
+    async def unrecorded(self, job: PlannedJob, since: float) -> Stored | None:
+        """The image of a job that waits in the spool since then; it is uploaded now."""
+        return await self._from_spool(job.filename, since, job)
 
     async def photo(self, stored: Stored) -> Photo:
         """An output as a reference image, as it is now, in a file of the local disk."""
@@ -171,6 +174,10 @@ class StoreSink:
         with suppress(StorageError):  # the image is where it belongs; a file too many does no harm
             await self._spool.remove(spooled)
         return placed
+
+    async def _from_spool(self, filename: str, since: float, job: PlannedJob | None) -> Stored | None:
+        spooled = await self._spool.landed(spool_name(filename), since)
+        return None if spooled is None else await self.place(spooled, filename, job)
 
     async def _as_stored(self, name: str, found: Object) -> Stored | None:
         """An object as an image that landed; one that is not ours is read for that. None if it is no whole image."""

@@ -12,6 +12,7 @@ from fluxbatch.ports import Presence
 from fluxbatch.testing.conformance.expect import equal, expect, raises
 from fluxbatch.testing.conformance.sink.rig import NEVER, OTHER, PNG, store
 from fluxbatch.testing.images import make_jpeg
+from fluxbatch.testing.jobs import make_job
 
 if TYPE_CHECKING:
     from fluxbatch.testing.conformance.sink.rig import Case, Factory
@@ -75,6 +76,16 @@ async def what_landed_unrecorded_is_found(make: Factory) -> None:
         equal(await rig.sink.landed("a/ours", NEVER), None, "an output that was there before")
         for name in ("theirs", "missing", "a"):
             equal(await rig.sink.landed(name, 0.0), None, f"an image that landed as {name}")
+
+
+async def what_is_in_place_waits_no_more(make: Factory) -> None:
+    """And what others put there never passes for an image that waits."""
+    with make() as rig:
+        job = make_job(1)
+        equal(await rig.sink.unrecorded(job, 0.0), None, "an image of a job that has none")
+        await store(rig.sink, job.filename, PNG)
+        rig.alter(f"{job.filename}.png", OTHER)
+        equal(await rig.sink.unrecorded(job, 0.0), None, "an image that waits, once it is in place")
 
 
 async def an_output_is_a_photo(make: Factory) -> None:
@@ -162,6 +173,7 @@ CASES: Final[list[Case]] = [
     outputs_are_told_apart,
     what_is_there_is_told,
     what_landed_unrecorded_is_found,
+    what_is_in_place_waits_no_more,
     an_output_is_a_photo,
     what_is_no_photo_is_none,
     an_output_is_copied,
