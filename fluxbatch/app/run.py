@@ -25,17 +25,18 @@ from fluxbatch.app.learned import Learned, recall, remember
 from fluxbatch.app.meter import Meter, check_metrics_file
 from fluxbatch.app.onlookers import Onlookers
 from fluxbatch.app.overlays import find_rejected, lay_over
-from fluxbatch.app.request import CALLED_OFF
+from fluxbatch.app.request import CALLED_OFF, new_run_id
 from fluxbatch.app.settle import Settlement
 from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.taking_in import check, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, unwrapped
+from fluxbatch.errors import FluxbatchError, FolderInUse, Interrupted, StorageError, unwrapped
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
 from fluxbatch.policy.budget import carried_over
+from fluxbatch.policy.deadlines import URL_LIFE_S
 from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class _Run:
         if request.metrics_file is not None:
             await in_thread(partial(check_metrics_file, request.metrics_file))
         if request.settings.wait and not lacks_key(request):  # which is told at once
-            await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
+            await self._wait()
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await in_thread(partial(self._stage, intake))
@@ -112,13 +113,52 @@ class _Run:
                 await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
-    def _stage(self, intake: Intake) -> tuple[Paths, bool]:
-        """Read what is asked for, and find the folder. A new one is only made for what can be run."""
+    async def _wait(self) -> None:
+        """Wait for the window. What is paid for is fetched first: its URLs would not live until then."""
+        told = self._request.hooks.waiting or (lambda _words: None)
+        window, now = self._calendar.window, self._clock.now()
+        if window is not None and not window.is_open(now):
+            try:
+                await self._bring_home(min(URL_LIFE_S, window.changes_at(now) - now))
+            except FolderInUse:
+                pass  # whoever has it sees to that
+            except StorageError as error:
+                told(f"what is paid for could not be stored: {error.message}")
+        await self._calendar.wait_until_open(self._clock, told)
+
+    async def _bring_home(self, seconds: float) -> None:
+        """Settle what earlier runs left behind, if there is a folder, and leave it to others again.
+
+        Raises:
+            FolderInUse: another run has it.
+            StorageError: it can't be written, or nothing could be stored now.
+        """
+        async with take_in(self._request, Findings()) as intake, AsyncExitStack() as stack:
+            paths, known = await in_thread(partial(self._find, intake))
+            if not known:
+                return
+            folder, desk, _, _ = await self._sit_down(stack, intake, paths, new_run_id())
+            carried = carried_over(await folder.ledger.last_run())
+            await folder.ledger.begin(RunRow(desk.run_id, self._clock.now(), carried_usd=carried))
+            try:
+                await self._settle_past(Engine(desk), desk, folder, seconds)
+            finally:
+                with anyio.CancelScope(shield=True), suppress(StorageError):
+                    facts = {"exit_code": StorageError.exit_code, "stop_reason": CALLED_OFF}
+                    await folder.ledger.end(desk.run_id, self._clock.now(), facts)
+
+    def _find(self, intake: Intake) -> tuple[Paths, bool]:
+        """Read what is asked for, and find the folder."""
         request = self._request
         known_models()  # they are read from a file, once: here, and not on the event loop
         intake.stage()
         paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
-        known = paths.has_ledger()
+        return paths, paths.has_ledger()
+
+    def _stage(self, intake: Intake) -> tuple[Paths, bool]:
+        """Find the folder, and lay over what is asked for. A new one is only made for what can be run."""
+        request = self._request
+        paths, known = self._find(intake)
         lay_over(intake, request, paths)
         if not known:
             check(intake, request, self._findings)
@@ -126,28 +166,8 @@ class _Run:
 
     async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
-        kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
-            folder = await stack.enter_async_context(
-                hold(paths, run_id=self._run_id, kind=kind, ca_file=request.ca_file)
-            )
-            base_url, key = request.base_url, request.api_key
-            if request.simulate:
-                api = await stack.enter_async_context(simulated_api(paths.simulator))
-                base_url, key = api.base_url, api.key
-            known = await in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
-            desk = await stack.enter_async_context(
-                compose(
-                    request,
-                    folder,
-                    run_id=self._run_id,
-                    base_url=base_url,
-                    key=key,
-                    learned=known.limits,
-                    calendar=self._calendar,
-                    memo=intake.memo,
-                )
-            )
+            folder, desk, base_url, known = await self._sit_down(stack, intake, paths, self._run_id)
             engine = Engine(desk)
             if request.metrics_file is not None:
                 self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
@@ -179,7 +199,33 @@ class _Run:
                 )
             return RunOutcome(summary, paths)
 
-    async def _settle_past(self, engine: Engine, desk: Desk, folder: HeldFolder) -> None:
+    async def _sit_down(
+        self, stack: AsyncExitStack, intake: Intake, paths: Paths, run_id: str
+    ) -> tuple[HeldFolder, Desk, str, Learned]:
+        """Hold the folder until the stack is closed, with a desk in it; and the API's address, and its known limits."""
+        request = self._request
+        kind = "simulated" if request.simulate else "live"
+        folder = await stack.enter_async_context(hold(paths, run_id=run_id, kind=kind, ca_file=request.ca_file))
+        base_url, key = request.base_url, request.api_key
+        if request.simulate:
+            api = await stack.enter_async_context(simulated_api(paths.simulator))
+            base_url, key = api.base_url, api.key
+        known = await in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
+        desk = await stack.enter_async_context(
+            compose(
+                request,
+                folder,
+                run_id=run_id,
+                base_url=base_url,
+                key=key,
+                learned=known.limits,
+                calendar=self._calendar,
+                memo=intake.memo,
+            )
+        )
+        return folder, desk, base_url, known
+
+    async def _settle_past(self, engine: Engine, desk: Desk, folder: HeldFolder, seconds: float = _RESCUE_S) -> None:
         """Bring home what is paid for already, also where the store is away: it may be back before the URL dies.
 
         Raises:
@@ -190,16 +236,16 @@ class _Run:
             await try_store(folder, self._request.ca_file)
         except StorageError as error:
             trouble = error
-        await self._rescue(engine, desk)
+        await self._rescue(engine, desk, seconds)
         if trouble is not None:
             raise trouble
 
-    async def _rescue(self, engine: Engine, desk: Desk) -> None:
+    async def _rescue(self, engine: Engine, desk: Desk, seconds: float) -> None:
         """Settle what an earlier run left behind, and fetch what it paid for. A signal lets that finish."""
         with anyio.CancelScope() as scope:
             self._interrupter.attach(desk, scope)
             await engine.recover()
-            await engine.fetch_owed(_RESCUE_S)
+            await engine.fetch_owed(seconds)
         if self._interrupter.exit_code:
             raise Interrupted(self._interrupter.exit_code)
         self._interrupter.detach()

@@ -59,6 +59,34 @@ def test_outside_the_window_what_is_paid_for_is_fetched(tmp_path: Path) -> None:
         assert (ran.summary["stored"], ran.summary["requests"], ran.code) == (1, 0, 3)
 
 
+def test_who_waits_fetches_first_what_is_paid_for(tmp_path: Path) -> None:
+    """A run that was killed at the end of its hours is begun anew at once, and URLs don't live until the next night."""
+    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    out = tmp_path / "jobs-out"
+    with serving(tmp_path / "api", faults=stalls) as api:
+        write_rows(tmp_path / "jobs.jsonl", 2)
+        with api.running("jobs.jsonl", "--limit", "1", cwd=tmp_path) as child:
+            wait_for(lambda: names_of(out, "job.granted") == ["job-000"])
+            child.kill()
+        with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
+            wait_for(lambda: "waiting for --window" in child.said)
+            assert names_of(out, "job.stored") == ["job-000"]
+            manual = api.run("jobs.jsonl", "--limit", "0", "--json", cwd=tmp_path)
+            assert (manual.code, manual.summary["stored"], manual.summary["requests"]) == (0, 1, 0), "it is free again"
+            child.process.send_signal(signal.SIGTERM)
+            assert child.finish().code == 143
+        assert api.sim.requests == 1
+
+
+def test_who_waits_while_another_run_goes_on_leaves_it_alone(tmp_path: Path) -> None:
+    with serving(tmp_path / "api", latency_s=30) as api:
+        write_rows(tmp_path / "jobs.jsonl", 1)
+        with api.running("jobs.jsonl", cwd=tmp_path):
+            wait_for(lambda: api.sim.in_flight == 1)
+            with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
+                wait_for(lambda: "waiting for --window" in child.said)
+
+
 def test_who_waits_can_be_told_to_stop(api: Api, tmp_path: Path) -> None:
     write_rows(tmp_path / "jobs.jsonl", 1)
     with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
