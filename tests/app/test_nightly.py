@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -16,7 +18,7 @@ import pytest
 
 from fluxbatch.cli.run import run as run_options
 from fluxbatch.simulator import Faults
-from tests.app.stage import KEY, REPO, names_of, run_command, serving, wait_for, write_rows
+from tests.app.stage import KEY, REPO, names_of, photos_into, run_command, serving, wait_for, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -317,6 +319,42 @@ def test_a_command_is_told_without_a_shell(api: Api, tmp_path: Path) -> None:
     assert "--notify-command ended with 3" in ran.err
     assert ran.summary["stored"] == 2, "its words are kept out of the results"
     assert not (tmp_path / "hit").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+@pytest.mark.parametrize("place", ["manifest", "out", "state", "photos", "with"])
+def test_a_path_that_can_not_be_written_down_is_said_before_anything_is_sent(
+    api: Api, tmp_path: Path, place: str
+) -> None:
+    """As folders from old file servers and archives are called; the news of it are JSON."""
+    odd = tmp_path / os.fsdecode(b"sch\xf6n")
+    photo = photos_into(odd, "cat.webp") / "cat.webp"
+    shutil.copy(photo, tmp_path)
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    asked = {
+        "manifest": (write_rows(odd / "jobs.jsonl", 1), "-o", "out"),
+        "out": ("jobs.jsonl", "-o", odd / "out"),
+        "state": ("jobs.jsonl", "--state", odd),
+        "photos": (odd, "-p", "A cat", "-o", "out"),
+        "with": ("cat.webp", "-p", "A cat", "--with", photo),
+    }[place]
+    tell = f'{sys.executable} -c \'import sys; open("told", "wb").write(sys.stdin.buffer.read())\''
+
+    for more in (("--log-format", "json"), ("--junit", "junit.xml")):
+        ran = api.run(*asked, "--yes", "--notify-command", tell, *more, cwd=tmp_path)
+        assert ran.code == 2, ran.err
+        assert "sch\\xf6n" in ran.err.replace("\\\\", "\\")
+        assert "is no UTF-8" in ran.err
+        assert json.loads((tmp_path / "told").read_bytes())["exit_code"] == 2
+    assert "is no UTF-8" in (tmp_path / "junit.xml").read_text()
+    assert run_command("plan", *asked, "--json", cwd=tmp_path).code == 2
+    assert api.sim.requests == 0
+
+
+def test_an_error_that_quotes_what_is_no_text_is_told(tmp_path: Path) -> None:
+    for more in ((), ("--log-format", "json")):
+        ran = run_command("run", os.fsdecode(b"\xff.gif"), "--simulate", *more, cwd=tmp_path)
+        assert (ran.code, "is no manifest" in ran.err) == (2, True), ran.err
 
 
 def test_a_manifest_can_not_have_anything_run_or_told(tmp_path: Path) -> None:
