@@ -268,6 +268,31 @@ def test_somebody_is_told_what_it_came_to(api: Api, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--api-key-file", "gone"), "--api-key-file gone"),
+        (("--prices", "gone.toml"), "gone.toml"),
+        (("--retry", "everything"), "there is no such reason"),
+    ],
+)
+def test_somebody_is_told_of_a_run_that_could_not_begin(
+    api: Api, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    """A key that was not mounted: nobody looks at a night's log, and a report of the night before is no report."""
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    (tmp_path / "junit.xml").write_text("<testsuites/>")
+    api.env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "page.md")
+    tell = f'{sys.executable} -c \'import sys; open("told", "wb").write(sys.stdin.buffer.read())\''
+    ran = api.run("jobs.jsonl", *options, "--notify-command", tell, "--junit", "junit.xml", cwd=tmp_path)
+    assert (ran.code, words in ran.err) == (2, True)
+    told = json.loads((tmp_path / "told").read_bytes())
+    assert told["exit_code"] == 2
+    assert words in told["error"]
+    assert words in (tmp_path / "junit.xml").read_text()
+    assert "nothing was sent" in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize(
     ("statuses", "tries", "words"),
     [
         ((503, 200), 2, ""),
