@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from fluxbatch.errors import StorageError, UsageError
 from fluxbatch.model.address import STORE_SCHEMES, StoreAddress
+from fluxbatch.model.spelling import unspeakable
 from fluxbatch.telemetry.redact import clean
 
 if TYPE_CHECKING:
@@ -38,8 +39,17 @@ class Paths:
 
     @classmethod
     def of(cls, out: Path, state: Path | None = None) -> Paths:
-        """The paths of an output folder."""
+        """The paths of an output folder.
+
+        Raises:
+            UsageError: one of them can't be written down.
+        """
         out = out.absolute()
+        for path in (out, out if state is None else state.absolute()):
+            if odd := unspeakable(path):
+                raise UsageError(
+                    f"the name of the folder {odd} is no UTF-8", remedy="rename it, or name another one (-o, --state)"
+                )
         if state is None and (address := _known_store(out)) is not None:
             return cls(out, out, address)
         return cls(out, (state or out / STATE_FOLDER).absolute())

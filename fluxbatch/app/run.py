@@ -16,26 +16,25 @@ from fluxbatch.app.agreement import agree
 from fluxbatch.app.calendar import Calendar
 from fluxbatch.app.calls import in_thread, tell
 from fluxbatch.app.claim import claimed
-from fluxbatch.app.compose import compose
 from fluxbatch.app.folder import Paths
-from fluxbatch.app.folder_state import hold, try_store
 from fluxbatch.app.interrupt import Interrupter
 from fluxbatch.app.keyless import lacks_key, refuse_keyless
-from fluxbatch.app.learned import Learned, recall, remember
+from fluxbatch.app.learned import Learned, remember
 from fluxbatch.app.meter import Meter, check_metrics_file
 from fluxbatch.app.onlookers import Onlookers
 from fluxbatch.app.overlays import find_rejected, lay_over
-from fluxbatch.app.request import CALLED_OFF
+from fluxbatch.app.request import CALLED_OFF, new_run_id
+from fluxbatch.app.seat import seated, settle_past
 from fluxbatch.app.settle import Settlement
-from fluxbatch.app.simulated import simulated_api
 from fluxbatch.app.taking_in import check, take_in
 from fluxbatch.app.watch import Watch
 from fluxbatch.engine import Engine
-from fluxbatch.errors import FluxbatchError, Interrupted, StorageError, unwrapped
+from fluxbatch.errors import FluxbatchError, FolderInUse, Interrupted, StorageError, unwrapped
 from fluxbatch.model.events import RunEnded, RunStarted
 from fluxbatch.model.flux import known_models
 from fluxbatch.planning.findings import Findings
 from fluxbatch.policy.budget import carried_over
+from fluxbatch.policy.deadlines import URL_LIFE_S
 from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class _Run:
         if request.metrics_file is not None:
             await in_thread(partial(check_metrics_file, request.metrics_file))
         if request.settings.wait and not lacks_key(request):  # which is told at once
-            await self._calendar.wait_until_open(self._clock, request.hooks.waiting or (lambda _words: None))
+            await self._wait()
         self._begun = self._clock.monotonic()
         async with take_in(request, self._findings) as intake:
             paths, known = await in_thread(partial(self._stage, intake))
@@ -112,13 +111,55 @@ class _Run:
                 await refuse_keyless(request, intake, paths, self._findings)
             return await self._in_folder(intake, paths, checked=not known)
 
-    def _stage(self, intake: Intake) -> tuple[Paths, bool]:
-        """Read what is asked for, and find the folder. A new one is only made for what can be run."""
+    async def _wait(self) -> None:
+        """Wait for the window. What is paid for is fetched first: its URLs would not live until then."""
+        told = self._request.hooks.waiting or (lambda _words: None)
+        window, now = self._calendar.window, self._clock.now()
+        if window is not None and not window.is_open(now):
+            try:
+                await self._bring_home(min(URL_LIFE_S, window.changes_at(now) - now))
+            except FolderInUse:
+                pass  # whoever has it sees to that
+            except StorageError as error:
+                told(f"what is paid for could not be stored: {error.message}")
+        await self._calendar.wait_until_open(self._clock, told)
+
+    async def _bring_home(self, seconds: float) -> None:
+        """Settle what earlier runs left behind, if there is a folder, and leave it to others again.
+
+        Raises:
+            FolderInUse: another run has it.
+            StorageError: it can't be written, or nothing could be stored now.
+        """
+        async with take_in(self._request, Findings()) as intake, AsyncExitStack() as stack:
+            paths, known = await in_thread(partial(self._find, intake))
+            if not known:
+                return
+            seat = await stack.enter_async_context(
+                seated(self._request, intake, paths, run_id=new_run_id(), calendar=self._calendar)
+            )
+            folder, desk = seat.folder, seat.desk
+            carried = carried_over(await folder.ledger.last_run())
+            await folder.ledger.begin(RunRow(desk.run_id, self._clock.now(), carried_usd=carried))
+            try:
+                await settle_past(seat, Engine(desk), self._interrupter, seconds)
+            finally:
+                with anyio.CancelScope(shield=True), suppress(StorageError):
+                    facts = {"exit_code": StorageError.exit_code, "stop_reason": CALLED_OFF}
+                    await folder.ledger.end(desk.run_id, self._clock.now(), facts)
+
+    def _find(self, intake: Intake) -> tuple[Paths, bool]:
+        """Read what is asked for, and find the folder."""
         request = self._request
         known_models()  # they are read from a file, once: here, and not on the event loop
         intake.stage()
         paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
-        known = paths.has_ledger()
+        return paths, paths.has_ledger()
+
+    def _stage(self, intake: Intake) -> tuple[Paths, bool]:
+        """Find the folder, and lay over what is asked for. A new one is only made for what can be run."""
+        request = self._request
+        paths, known = self._find(intake)
         lay_over(intake, request, paths)
         if not known:
             check(intake, request, self._findings)
@@ -126,35 +167,17 @@ class _Run:
 
     async def _in_folder(self, intake: Intake, paths: Paths, *, checked: bool) -> RunOutcome:
         request = self._request
-        kind = "simulated" if request.simulate else "live"
         async with AsyncExitStack() as stack:
-            folder = await stack.enter_async_context(
-                hold(paths, run_id=self._run_id, kind=kind, ca_file=request.ca_file)
+            seat = await stack.enter_async_context(
+                seated(request, intake, paths, run_id=self._run_id, calendar=self._calendar)
             )
-            base_url, key = request.base_url, request.api_key
-            if request.simulate:
-                api = await stack.enter_async_context(simulated_api(paths.simulator))
-                base_url, key = api.base_url, api.key
-            known = await in_thread(partial(recall, folder.memo, base_url, self._clock.now()))
-            desk = await stack.enter_async_context(
-                compose(
-                    request,
-                    folder,
-                    run_id=self._run_id,
-                    base_url=base_url,
-                    key=key,
-                    learned=known.limits,
-                    calendar=self._calendar,
-                    memo=intake.memo,
-                )
-            )
-            engine = Engine(desk)
+            folder, desk, known, engine = seat.folder, seat.desk, seat.known, Engine(seat.desk)
             if request.metrics_file is not None:
                 self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:
-                await self._settle_past(engine, desk, folder)
+                await settle_past(seat, engine, self._interrupter, _RESCUE_S)
                 await stack.enter_async_context(claimed(folder, desk, request.hooks.waiting or (lambda _words: None)))
                 await self._carry(desk)
                 if not checked:
@@ -170,7 +193,7 @@ class _Run:
             summary = await self._work(engine, desk, quote, folder, intake)
             with anyio.CancelScope(shield=True):
                 learned = Learned(desk.limiter.learned(), engine.answer_s if desk.account.charged else known.answer_s)
-                await in_thread(partial(remember, folder.memo, base_url, self._clock.now(), learned))
+                await in_thread(partial(remember, folder.memo, seat.base_url, self._clock.now(), learned))
             if request.hooks.settled is not None:
                 folder.events.flush()
                 begun_at = self._clock.now() - (self._clock.monotonic() - self._begun)
@@ -178,33 +201,6 @@ class _Run:
                     Aftermath(summary, paths.out, intake.unusable, begun_at, paths.events, folder.ledger, intake)
                 )
             return RunOutcome(summary, paths)
-
-    async def _settle_past(self, engine: Engine, desk: Desk, folder: HeldFolder) -> None:
-        """Bring home what is paid for already, also where the store is away: it may be back before the URL dies.
-
-        Raises:
-            StorageError: nothing could be stored now.
-        """
-        trouble: StorageError | None = None
-        try:
-            await try_store(folder, self._request.ca_file)
-        except StorageError as error:
-            trouble = error
-        await self._rescue(engine, desk)
-        if trouble is not None:
-            raise trouble
-
-    async def _rescue(self, engine: Engine, desk: Desk) -> None:
-        """Settle what an earlier run left behind, and fetch what it paid for. A signal lets that finish."""
-        with anyio.CancelScope() as scope:
-            self._interrupter.attach(desk, scope)
-            try:
-                await engine.recover()
-            finally:  # whatever that meets: URLs die meanwhile
-                await engine.fetch_owed(_RESCUE_S)
-        if self._interrupter.exit_code:
-            raise Interrupted(self._interrupter.exit_code)
-        self._interrupter.detach()
 
     async def _carry(self, desk: Desk) -> None:
         """Count against the cap what unfinished runs have spent; requests that one left open are in this run's row."""

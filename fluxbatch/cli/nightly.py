@@ -125,7 +125,10 @@ class Notifier:
             return
         import orjson
 
-        body = orjson.dumps(dict(facts))
+        from fluxbatch.telemetry.redact import printable
+
+        # what was typed may be no UTF-8, and an error quotes it
+        body = orjson.dumps({name: printable(said) if isinstance(said, str) else said for name, said in facts.items()})
         for way in (self._post, self._call):
             try:
                 way(body)

@@ -130,18 +130,18 @@ def run(**options: Any) -> int:
     reports, notifier = CiReports(options["junit"]), Notifier(options)
     display = display_for(options)
     page = page_for(options)
-    request = request_of(
-        options,
-        run_id=run_id,
-        api_key="" if options["simulate"] else find_key(options["api_key_file"]),
-        settings=_settings(options),
-        ca_file=options["ca_file"],
-        expect_digest=options["expect_digest"],
-        download_proxy=options["download_proxy"],
-        metrics_file=options["metrics_file"],
-        hooks=hooks_for(options, run_id, display, page, reports),
-    )
     try:
+        request = request_of(
+            options,
+            run_id=run_id,
+            api_key="" if options["simulate"] else find_key(options["api_key_file"]),
+            settings=_settings(options),
+            ca_file=options["ca_file"],
+            expect_digest=options["expect_digest"],
+            download_proxy=options["download_proxy"],
+            metrics_file=options["metrics_file"],
+            hooks=hooks_for(options, run_id, display, page, reports),
+        )
         outcome = anyio.run(run_request, request)
     except FluxbatchError as error:
         reports.refused(error)

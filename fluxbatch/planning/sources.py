@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from fluxbatch.model.spelling import unspeakable
 from fluxbatch.planning.flaw import Unreadable
 from fluxbatch.planning.reading.mappings import open_mappings
 from fluxbatch.planning.reading.photo_set import open_photos
@@ -41,6 +42,7 @@ class ManifestFile:
         Raises:
             Unreadable: there is nothing that can be read.
         """
+        _refuse_unspeakable(self.path)
         label = str(self.path)
         match self.path.suffix.lower():
             case ".yaml" | ".yml" | ".json" | ".toml":
@@ -91,7 +93,15 @@ class PhotoSet:
         return Path.cwd() / "photos-out"
 
     def open(self) -> Opened:
-        """Start reading."""
+        """Start reading.
+
+        Raises:
+            Unreadable: there is nothing that can be read.
+        """
+        for path in self.paths:  # the name of a photo is an id, which is looked at as such
+            _refuse_unspeakable(path if path.is_dir() else path.parent)
+        for image in self.with_images:
+            _refuse_unspeakable(Path(image))
         values: dict[str, Json] = {**self.overrides, "prompt": self.prompt}
         if self.model is not None:
             values["model"] = self.model
@@ -118,11 +128,22 @@ class JobList:
         return self.base.absolute() / f"{self.name}-out"
 
     def open(self) -> Opened:
-        """Start reading."""
+        """Start reading.
+
+        Raises:
+            Unreadable: there is nothing that can be read.
+        """
+        _refuse_unspeakable(self.base)
         return open_mappings(self.jobs, self.base, self.name)
 
 
 SourceSpec: TypeAlias = ManifestFile | PhotoSet | JobList
+
+
+def _refuse_unspeakable(path: Path) -> None:
+    """Paths of manifests and photos go into the ledger, and into JSON."""
+    if odd := unspeakable(path.absolute()):
+        raise Unreadable(0, f"the name {odd} is no UTF-8", "rename it, or the folder")
 
 
 def _unknown_extension(path: Path, suffix: str) -> Unreadable:

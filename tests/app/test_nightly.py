@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -16,7 +18,7 @@ import pytest
 
 from fluxbatch.cli.run import run as run_options
 from fluxbatch.simulator import Faults
-from tests.app.stage import KEY, REPO, names_of, run_command, serving, wait_for, write_rows
+from tests.app.stage import KEY, REPO, names_of, photos_into, run_command, serving, wait_for, write_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +59,34 @@ def test_outside_the_window_what_is_paid_for_is_fetched(tmp_path: Path) -> None:
             child.kill()
         ran = api.run("jobs.jsonl", *hours(2, 3), "--json", cwd=tmp_path)
         assert (ran.summary["stored"], ran.summary["requests"], ran.code) == (1, 0, 3)
+
+
+def test_who_waits_fetches_first_what_is_paid_for(tmp_path: Path) -> None:
+    """A run that was killed at the end of its hours is begun anew at once, and URLs don't live until the next night."""
+    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    out = tmp_path / "jobs-out"
+    with serving(tmp_path / "api", faults=stalls) as api:
+        write_rows(tmp_path / "jobs.jsonl", 2)
+        with api.running("jobs.jsonl", "--limit", "1", cwd=tmp_path) as child:
+            wait_for(lambda: names_of(out, "job.granted") == ["job-000"])
+            child.kill()
+        with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
+            wait_for(lambda: "waiting for --window" in child.said)
+            assert names_of(out, "job.stored") == ["job-000"]
+            manual = api.run("jobs.jsonl", "--limit", "0", "--json", cwd=tmp_path)
+            assert (manual.code, manual.summary["stored"], manual.summary["requests"]) == (0, 1, 0), "it is free again"
+            child.process.send_signal(signal.SIGTERM)
+            assert child.finish().code == 143
+        assert api.sim.requests == 1
+
+
+def test_who_waits_while_another_run_goes_on_leaves_it_alone(tmp_path: Path) -> None:
+    with serving(tmp_path / "api", latency_s=30) as api:
+        write_rows(tmp_path / "jobs.jsonl", 1)
+        with api.running("jobs.jsonl", cwd=tmp_path):
+            wait_for(lambda: api.sim.in_flight == 1)
+            with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
+                wait_for(lambda: "waiting for --window" in child.said)
 
 
 def test_who_waits_can_be_told_to_stop(api: Api, tmp_path: Path) -> None:
@@ -238,6 +268,31 @@ def test_somebody_is_told_what_it_came_to(api: Api, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--api-key-file", "gone"), "--api-key-file gone"),
+        (("--prices", "gone.toml"), "gone.toml"),
+        (("--retry", "everything"), "there is no such reason"),
+    ],
+)
+def test_somebody_is_told_of_a_run_that_could_not_begin(
+    api: Api, tmp_path: Path, options: tuple[str, ...], words: str
+) -> None:
+    """A key that was not mounted: nobody looks at a night's log, and a report of the night before is no report."""
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    (tmp_path / "junit.xml").write_text("<testsuites/>")
+    api.env["GITHUB_STEP_SUMMARY"] = str(tmp_path / "page.md")
+    tell = f'{sys.executable} -c \'import sys; open("told", "wb").write(sys.stdin.buffer.read())\''
+    ran = api.run("jobs.jsonl", *options, "--notify-command", tell, "--junit", "junit.xml", cwd=tmp_path)
+    assert (ran.code, words in ran.err) == (2, True)
+    told = json.loads((tmp_path / "told").read_bytes())
+    assert told["exit_code"] == 2
+    assert words in told["error"]
+    assert words in (tmp_path / "junit.xml").read_text()
+    assert "nothing was sent" in (tmp_path / "page.md").read_text()
+
+
+@pytest.mark.parametrize(
     ("statuses", "tries", "words"),
     [
         ((503, 200), 2, ""),
@@ -289,6 +344,42 @@ def test_a_command_is_told_without_a_shell(api: Api, tmp_path: Path) -> None:
     assert "--notify-command ended with 3" in ran.err
     assert ran.summary["stored"] == 2, "its words are kept out of the results"
     assert not (tmp_path / "hit").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have no such names")
+@pytest.mark.parametrize("place", ["manifest", "out", "state", "photos", "with"])
+def test_a_path_that_can_not_be_written_down_is_said_before_anything_is_sent(
+    api: Api, tmp_path: Path, place: str
+) -> None:
+    """As folders from old file servers and archives are called; the news of it are JSON."""
+    odd = tmp_path / os.fsdecode(b"sch\xf6n")
+    photo = photos_into(odd, "cat.webp") / "cat.webp"
+    shutil.copy(photo, tmp_path)
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    asked = {
+        "manifest": (write_rows(odd / "jobs.jsonl", 1), "-o", "out"),
+        "out": ("jobs.jsonl", "-o", odd / "out"),
+        "state": ("jobs.jsonl", "--state", odd),
+        "photos": (odd, "-p", "A cat", "-o", "out"),
+        "with": ("cat.webp", "-p", "A cat", "--with", photo),
+    }[place]
+    tell = f'{sys.executable} -c \'import sys; open("told", "wb").write(sys.stdin.buffer.read())\''
+
+    for more in (("--log-format", "json"), ("--junit", "junit.xml")):
+        ran = api.run(*asked, "--yes", "--notify-command", tell, *more, cwd=tmp_path)
+        assert ran.code == 2, ran.err
+        assert "sch\\xf6n" in ran.err.replace("\\\\", "\\")
+        assert "is no UTF-8" in ran.err
+        assert json.loads((tmp_path / "told").read_bytes())["exit_code"] == 2
+    assert "is no UTF-8" in (tmp_path / "junit.xml").read_text()
+    assert run_command("plan", *asked, "--json", cwd=tmp_path).code == 2
+    assert api.sim.requests == 0
+
+
+def test_an_error_that_quotes_what_is_no_text_is_told(tmp_path: Path) -> None:
+    for more in ((), ("--log-format", "json")):
+        ran = run_command("run", os.fsdecode(b"\xff.gif"), "--simulate", *more, cwd=tmp_path)
+        assert (ran.code, "is no manifest" in ran.err) == (2, True), ran.err
 
 
 def test_a_manifest_can_not_have_anything_run_or_told(tmp_path: Path) -> None:
