@@ -132,6 +132,8 @@ class _Run:
             StorageError: it can't be written, or nothing could be stored now.
         """
         async with take_in(self._request, Findings()) as intake, AsyncExitStack() as stack:
+            if self._request.out is None:  # else nothing is read that can be read once
+                await in_thread(intake.stage)
             paths, known = await in_thread(partial(self._find, intake))
             if not known:
                 return
@@ -149,16 +151,15 @@ class _Run:
                     await folder.ledger.end(desk.run_id, self._clock.now(), facts)
 
     def _find(self, intake: Intake) -> tuple[Paths, bool]:
-        """Read what is asked for, and find the folder."""
-        request = self._request
+        """Find the folder, and whether any run was there."""
         known_models()  # they are read from a file, once: here, and not on the event loop
-        intake.stage()
-        paths = Paths.asked(request.out, request.state, intake.outs, simulate=request.simulate)
+        paths = Paths.asked(self._request.out, self._request.state, intake.outs, simulate=self._request.simulate)
         return paths, paths.has_ledger()
 
     def _stage(self, intake: Intake) -> tuple[Paths, bool]:
-        """Find the folder, and lay over what is asked for. A new one is only made for what can be run."""
+        """Read what is asked for, and find the folder. A new one is only made for what can be run."""
         request = self._request
+        intake.stage()
         paths, known = self._find(intake)
         lay_over(intake, request, paths)
         if not known:

@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
+import fluxbatch
 from fluxbatch.cli.run import run as run_options
 from fluxbatch.simulator import Faults
 from tests.app.stage import KEY, REPO, names_of, photos_into, run_command, serving, wait_for, write_rows
@@ -78,6 +80,20 @@ def test_who_waits_fetches_first_what_is_paid_for(tmp_path: Path) -> None:
             child.process.send_signal(signal.SIGTERM)
             assert child.finish().code == 143
         assert api.sim.requests == 1
+
+
+async def test_jobs_that_can_be_read_once_are_read_after_the_wait(api: Api, tmp_path: Path) -> None:
+    asked = []
+
+    def jobs() -> Iterator[fluxbatch.Job]:
+        asked.append("a")
+        yield fluxbatch.Job(id="a", prompt="A cup")
+
+    options: dict[str, Any] = {"window": hours(2, 3)[1], "timezone": "UTC", "wait": True}
+    with anyio.move_on_after(1.5) as scope:
+        await fluxbatch.arun(jobs(), out=tmp_path / "out", base_url=api.sim.base_url, api_key=KEY, **options)
+    assert scope.cancelled_caught
+    assert not asked
 
 
 def test_who_waits_while_another_run_goes_on_leaves_it_alone(tmp_path: Path) -> None:
