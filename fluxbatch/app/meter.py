@@ -35,22 +35,25 @@ _IMAGE: Final = "image"
 _OTHERS: Final = "other"
 
 
-def check_metrics_file(path: Path) -> None:
-    """Find out before anything is paid for. Blocks.
+def check_metrics_file(path: Path) -> Path:
+    """The file that is meant, links followed; found out before anything is paid for. Blocks.
 
     Raises:
         UsageError: it can't be written, or the library is missing.
     """
     load()
-    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+    path = path.resolve()
+    # a pipe or a device would be replaced by a file
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not path.is_file()):
         raise UsageError(f"--metrics-file {path} can't be written", remedy="name a file in a folder that is there")
+    return path
 
 
 class Meter:
     """Counts what happens in one run; attach it before anything does."""
 
     def __init__(self, path: Path, engine: Engine, desk: Desk, *, simulated: bool) -> None:
-        self._path = path.absolute()
+        self._path = path
         self._engine, self._desk = engine, desk
         info = {"run_id": desk.run_id, "version": __version__, "simulated": str(simulated).lower()}
         self._measures = Measures(begun_at=desk.clock.now(), info=info)

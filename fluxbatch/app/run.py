@@ -39,6 +39,7 @@ from fluxbatch.ports import RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fluxbatch.app.folder_state import HeldFolder
     from fluxbatch.app.request import RunRequest
@@ -95,13 +96,14 @@ class _Run:
         self._run_id = request.run_id
         self._begun = 0.0
         self._calendar = Calendar()
+        self._metrics_file: Path | None = None
         self._meter: Meter | None = None
 
     async def go(self) -> RunOutcome:
         request = self._request
         self._calendar = await in_thread(partial(Calendar.of, request.settings))
         if request.metrics_file is not None:
-            await in_thread(partial(check_metrics_file, request.metrics_file))
+            self._metrics_file = await in_thread(partial(check_metrics_file, request.metrics_file))
         if request.settings.wait and not lacks_key(request):  # which is told at once
             await self._wait()
         self._begun = self._clock.monotonic()
@@ -173,8 +175,8 @@ class _Run:
                 seated(request, intake, paths, run_id=self._run_id, calendar=self._calendar)
             )
             folder, desk, known, engine = seat.folder, seat.desk, seat.known, Engine(seat.desk)
-            if request.metrics_file is not None:
-                self._meter = Meter(request.metrics_file, engine, desk, simulated=request.simulate)
+            if self._metrics_file is not None:
+                self._meter = Meter(self._metrics_file, engine, desk, simulated=request.simulate)
             carried = carried_over(await folder.ledger.last_run())
             await folder.ledger.begin(RunRow(self._run_id, self._clock.now(), carried_usd=carried))
             try:

@@ -107,7 +107,7 @@ class CiReports:
     """
 
     def __init__(self, junit: Path | None) -> None:
-        self._junit = None if junit is None else junit.absolute()
+        self._junit = None if junit is None else junit.resolve()  # a link stays one
         if self._junit is not None:
             _check_place(self._junit)
 
@@ -229,7 +229,8 @@ def _check_place(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--junit {path}: {error.strerror}", remedy="name a file that can be written") from error
-    if not os.access(path.parent, os.W_OK) or path.is_dir():
+    # a pipe or a device would be replaced by a file
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not path.is_file()):
         raise UsageError(f"--junit {path} can't be written", remedy="name a file that can be written")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +87,21 @@ def test_where_it_can_not_be_written_nothing_is_paid_for(api: Api, tmp_path: Pat
     assert ran.code == 2
     assert "--metrics-file" in ran.err
     assert api.sim.requests == 0
+
+
+@pytest.mark.parametrize("option", ["--metrics-file", "--junit"])
+def test_a_pipe_stays_a_pipe_and_a_link_a_link(api: Api, tmp_path: Path, option: str) -> None:
+    """As root, even /dev/null would become a file."""
+    write_rows(tmp_path / "jobs.jsonl", 1)
+    os.mkfifo(tmp_path / "pipe")
+    refused = api.run("jobs.jsonl", option, "pipe", cwd=tmp_path)
+    assert (refused.code, api.sim.requests) == (2, 0)
+    assert f"{option} {tmp_path / 'pipe'} can't be written" in refused.err
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "link").symlink_to("file")
+    assert api.run("jobs.jsonl", option, "link", cwd=tmp_path).code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").stat().st_size
 
 
 def test_without_the_library(api: Api, tmp_path: Path) -> None:
