@@ -55,6 +55,15 @@ def test_a_scratch_folder_that_can_not_be_made_is_a_storage_error(tmp_path: Path
         FolderSink(tmp_path, tmp_path / "file" / "scratch").sweep()
 
 
+async def test_a_landing_is_given_up_whatever_the_disk_says(sink: FolderSink, tmp_path: Path) -> None:
+    """A run ends for the trouble that it met, not for the rest of it."""
+    landing = await sink.land()
+    landing.write(LARGE)
+    shutil.rmtree(tmp_path / ".fluxbatch" / "landing")
+    (tmp_path / ".fluxbatch" / "landing").write_text("in the way")
+    await landing.discard()
+
+
 async def test_a_folder_that_is_gone_is_a_storage_error(sink: FolderSink, tmp_path: Path) -> None:
     small, large = await sink.land(), await sink.land()
     shutil.rmtree(tmp_path / ".fluxbatch")

@@ -110,7 +110,8 @@ class FileLanding:
             os.close(self._fd)
             self._fd = -1
             if not self._placed:
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what a failing disk keeps is swept away by a later run
+                    self._path.unlink()
 
     def _let_go(self) -> None:
         """Of what waits in memory. On the event loop alone: the sink counts what all landings hold."""
