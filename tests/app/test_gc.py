@@ -121,12 +121,13 @@ def test_where_there_is_no_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_is_owed_is_fetched_after_it(tmp_path: Path) -> None:
     """A run that died with an image paid for loses nothing to it."""
-    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    stalls = Faults(rates={"download-stall": 1.0})
     with serving(tmp_path / "api", faults=stalls) as api:
         write_rows(tmp_path / "jobs.jsonl", 1)
         with api.running("jobs.jsonl", cwd=tmp_path) as child:
             wait_for(lambda: names_of(tmp_path / "jobs-out", "job.granted") == ["job-000"])
             child.kill()
+        api.sim.faults = Faults()
         assert run_command("gc", "--keep", "0", cwd=tmp_path).code == 0
         ran = api.run("jobs.jsonl", "--json", cwd=tmp_path)
         assert (ran.code, ran.summary["requests"], ran.summary["stored"]) == (0, 0, 1)

@@ -53,25 +53,27 @@ def test_outside_the_window_nothing_is_sent(api: Api, tmp_path: Path) -> None:
 
 
 def test_outside_the_window_what_is_paid_for_is_fetched(tmp_path: Path) -> None:
-    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    stalls = Faults(rates={"download-stall": 1.0})
     with serving(tmp_path / "api", faults=stalls) as api:
         write_rows(tmp_path / "jobs.jsonl", 2)
         with api.running("jobs.jsonl", "--limit", "1", cwd=tmp_path) as child:
             wait_for(lambda: names_of(tmp_path / "jobs-out", "job.granted") == ["job-000"])
             child.kill()
+        api.sim.faults = Faults()
         ran = api.run("jobs.jsonl", *hours(2, 3), "--json", cwd=tmp_path)
         assert (ran.summary["stored"], ran.summary["requests"], ran.code) == (1, 0, 3)
 
 
 def test_who_waits_fetches_first_what_is_paid_for(tmp_path: Path) -> None:
     """A run that was killed at the end of its hours is begun anew at once, and URLs don't live until the next night."""
-    stalls = Faults(schedule={"download-stall": frozenset({1})})
+    stalls = Faults(rates={"download-stall": 1.0})
     out = tmp_path / "jobs-out"
     with serving(tmp_path / "api", faults=stalls) as api:
         write_rows(tmp_path / "jobs.jsonl", 2)
         with api.running("jobs.jsonl", "--limit", "1", cwd=tmp_path) as child:
             wait_for(lambda: names_of(out, "job.granted") == ["job-000"])
             child.kill()
+        api.sim.faults = Faults()
         with api.running("jobs.jsonl", *hours(2, 3), "--wait", cwd=tmp_path) as child:
             wait_for(lambda: "waiting for --window" in child.said)
             assert names_of(out, "job.stored") == ["job-000"]
