@@ -166,13 +166,11 @@ def _annotate(error: FluxbatchError) -> None:
 def _tell(message: str, **facts: object) -> None:
     import orjson
 
-    from fluxbatch.telemetry.redact import printable
+    from fluxbatch.telemetry.redact import printable_facts
 
     line = {"event": "error", "level": "error", "message": message, **{k: v for k, v in facts.items() if v}}
-    # what was typed may be no UTF-8
-    line = {name: printable(said) if isinstance(said, str) else said for name, said in line.items()}
     with suppress(OSError):
-        click.echo(orjson.dumps(line).decode(), err=True)
+        click.echo(orjson.dumps(printable_facts(line)).decode(), err=True)
 
 
 def _show_problems(error: ManifestError) -> None:

@@ -125,10 +125,9 @@ class Notifier:
             return
         import orjson
 
-        from fluxbatch.telemetry.redact import printable
+        from fluxbatch.telemetry.redact import printable_facts
 
-        # what was typed may be no UTF-8, and an error quotes it
-        body = orjson.dumps({name: printable(said) if isinstance(said, str) else said for name, said in facts.items()})
+        body = orjson.dumps(printable_facts(facts))
         for way in (self._post, self._call):
             try:
                 way(body)

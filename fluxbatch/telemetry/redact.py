@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["clean", "is_clean", "printable"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["clean", "is_clean", "printable", "printable_facts"]
 
 _KEY: Final = re.compile(r"\b(sk-|Bearer\s+)[A-Za-z0-9_\-.]{4,}", re.IGNORECASE)
 # in JSON that is shown as it came, slashes may be escaped
@@ -40,6 +43,11 @@ def is_clean(text: str) -> bool:
 def printable(text: str) -> str:
     """Text without escape codes and characters that turn a line around; line breaks and tabs stay."""
     return _CONTROL.sub("", text)
+
+
+def printable_facts(facts: Mapping[str, object]) -> dict[str, object]:
+    """Facts for a line of JSON: what was typed may be no UTF-8, and an error quotes it."""
+    return {name: printable(said) if isinstance(said, str) else said for name, said in facts.items()}
 
 
 def _without_secrets(text: str) -> str:

@@ -46,18 +46,24 @@ def images(server: S3Server) -> list[str]:
     return sorted(key for key in server.objects if not key.endswith(("results.jsonl", MARK)))
 
 
+def die_while_it_is_away(api: Api, server: S3Server, manifest: Path, *, landed: int) -> int:
+    """Kill a run when the store has taken so many images, and the others wait in the spool; how many it made."""
+    spool = manifest.parent / "state" / "spool"
+    # a refusal, not an outage: it is told at once, however patient the client
+    server.fault = lambda asked: 403 if asked.method == "PUT" and len(images(server)) >= landed else None
+    with api.running(manifest, "-o", PLACE, "--state", "state", "--yes", cwd=manifest.parent) as child:
+        wait_for(lambda: "forbidden" in child.said)
+        wait_for(lambda: not api.sim.in_flight and len(list(spool.iterdir())) == len(api.sim.calls) - landed)
+        child.kill()
+    return len(api.sim.calls)
+
+
 # ------------------------------------------------------------------------------------------------------- whole runs
 def test_a_store_that_goes_away_stops_the_run_and_loses_nothing(server: S3Server, tmp_path: Path) -> None:
     """URLs and process die before it is back: the images come from the spool."""
     manifest, spool = write_rows(tmp_path / "jobs.jsonl", 60), tmp_path / "state" / "spool"
     with serving(tmp_path / "sim", url_life=8.0) as api:
-        # a refusal, not an outage: it is told at once, however patient the client
-        server.fault = lambda asked: 403 if asked.method == "PUT" and len(images(server)) >= 8 else None
-        with api.running(manifest, "-o", PLACE, "--state", "state", "--yes", cwd=tmp_path) as child:
-            wait_for(lambda: "forbidden" in child.said)
-            wait_for(lambda: not api.sim.in_flight and len(list(spool.iterdir())) == len(api.sim.calls) - 8)
-            child.kill()
-        billed = len(api.sim.calls)
+        billed = die_while_it_is_away(api, server, manifest, landed=8)
         assert 8 < billed < 60  # nothing more was sent
         server.fault = lambda _: None
         last = max(call.at for call in api.sim.calls)
@@ -84,13 +90,7 @@ def test_images_that_came_in_answers_wait_for_a_store_as_well(server: S3Server, 
     """No URL is on record to say that they were paid for: the run died while it waited to put them in place."""
     manifest, spool = write_rows(tmp_path / "jobs.jsonl", 20), tmp_path / "state" / "spool"
     with serving(tmp_path / "sim", answer="b64_json", render="montage") as api:
-        api.env |= server.environment
-        server.fault = lambda asked: 403 if asked.method == "PUT" and len(images(server)) >= 4 else None
-        with api.running(manifest, "-o", PLACE, "--state", "state", "--yes", cwd=tmp_path) as child:
-            wait_for(lambda: "forbidden" in child.said)
-            wait_for(lambda: not api.sim.in_flight and len(list(spool.iterdir())) == len(api.sim.calls) - 4)
-            child.kill()
-        billed = len(api.sim.calls)
+        billed = die_while_it_is_away(api, server, manifest, landed=4)
         away = run(api, manifest)
         assert (away.code, len(api.sim.calls)) == (3, billed), away.err
         server.fault = lambda _: None
